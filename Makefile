@@ -1,0 +1,39 @@
+# Two commands: `make run` shows a constrained query on the embedded demo model, `make test` runs the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test lint bench dev clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[hf,serve,schema,dev]'
+	touch $(STAMP)
+
+dev: $(STAMP) build/dev/lmqlc
+
+# mypy and pyright see the packages where an installation puts them.
+build/dev/lmqlc:
+	mkdir -p build/dev/lmqlc
+	for name in lmqlc/*; do ln -sfn ../../../$$name build/dev/$$name; done
+	for name in grammar compiler runtime backends; do ln -sfn ../../../$$name build/dev/lmqlc/$$name; done
+
+run: $(STAMP)
+	$(BIN)/lmqlc run examples/hello.lmql
+
+test: dev
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -q
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy build/dev/lmqlc
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

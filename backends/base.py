@@ -1,0 +1,134 @@
+"""What a model is to the rest of the project: a vocabulary, a tokenizer, and log-scores of next tokens.
+
+Backends register a factory (`lmqlc.backends.registry`); everything above this floor sees only these protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Level = Literal["exact", "delegated", "checked"]
+"""How a backend enforces constraints: our masks at every step, the server's own grammar, or after the fact."""
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The tokens of a model, each as the bytes it writes.
+
+    tokens: entry `i` is what token id `i` writes; b"" for special, unused and padding ids. `len(tokens)` is the width
+        of the model's logits, which may exceed the tokenizer's own size.
+    eos_ids: every id that ends a text (tokenizer's and generation config's).
+    special: ids that write no text and are never allowed in a hole (end-of-text ids included).
+    fingerprint: SHA-256 (hex) over all of the above, with lengths, so that two vocabularies never share one.
+    """
+
+    tokens: tuple[bytes, ...]
+    eos_ids: tuple[int, ...]
+    special: frozenset[int]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back, as the model's own tokenizer does it."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def prefix(self) -> list[int]:
+        """The ids the tokenizer puts before every text (often a BOS token); may be empty."""
+        ...
+
+    def encode(self, text: str, *, first: bool) -> list[int]:
+        """Ids of `text`; no special token ever comes from the text itself. `first`: the text starts the prompt (a
+        tokenizer that marks word starts, as SentencePiece does, adds its dummy space only there)."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; bytes that are no complete character become U+FFFD."""
+        ...
+
+    def chat(self, messages: Sequence[dict[str, str]], *, generation_prompt: bool) -> list[int] | None:
+        """Ids of a conversation by the model's own chat template; None where it has none."""
+        ...
+
+
+@runtime_checkable
+class Session(Protocol):
+    """One query's use of a model. Keeps what it has computed, so that a prefix is computed once."""
+
+    async def logits(self, sequences: Sequence[Sequence[int]]) -> Logits:
+        """Next-token logits `float32[n, len(vocabulary)]` after each of `n` id sequences (none empty)."""
+        ...
+
+    async def score(self, sequence: Sequence[int], start: int) -> npt.NDArray[np.float64]:
+        """Natural log-probabilities `float64[len(sequence) - start]` of `sequence[start:]`, each given all before it.
+        `start` is at least 1."""
+        ...
+
+    @property
+    def usage(self) -> SessionUsage: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class SessionUsage:
+    """Counts of one session: model calls (forward passes), and the prompt positions computed and reused."""
+
+    forward_passes: int = 0
+    tokens_computed: int = 0
+    tokens_reused: int = 0
+
+
+class Backend(Protocol):
+    """A loaded (or reachable) model. Safe to share between queries; each query opens its own session."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def level(self) -> Level: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def context_length(self) -> int | None:
+        """Longest sequence the model takes, in tokens; None where unlimited or unknown."""
+        ...
+
+    async def open(self) -> Session: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model as a program names it, before it is loaded: `lmql.model(…)`, `lmql.inprocess(…)`, a `--model` string.
+
+    kind: the registry's key ("local", "demo", "scripted", "random", …). `options` reach the factory as keywords.
+    """
+
+    kind: str
+    name: str
+    options: tuple[tuple[str, object], ...] = ()
+
+
+Progress = Callable[[str, float | None], None]
+"""Told about long work: a short text, and how much of it is done (0 to 1, None where unknown)."""

@@ -1,0 +1,1 @@
+"""The embedded demo model and how it was trained."""

@@ -1,0 +1,1 @@
+"""Constraints as automata over text. Knows nothing of tokens."""

@@ -1,0 +1,1 @@
+"""Compiled programs and automata in other notations."""

@@ -1,0 +1,1 @@
+"""Automata over text and a vocabulary as token masks."""

@@ -1,0 +1,49 @@
+"""What the runtime asks of a constraint on tokens, whoever answers: our automata, or an engine behind an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+State = Hashable
+Bits = npt.NDArray[np.uint32]
+
+
+class TokenConstraint(Protocol):
+    """A hole's constraint over one vocabulary of width V. States are opaque, hashable values; nothing here has side effects."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether masks are exactly right (False: prefix-checked only)."""
+        ...
+
+    def start(self) -> State: ...
+
+    def mask(self, state: State) -> Bits:
+        """Read-only uint32[ceil(V / 32)]; bit `i % 32` of word `i // 32` says that token `i` is allowed. End-of-text bits are set where
+        the text may end. All zero where the text is complete and must not go on."""
+        ...
+
+    def advance(self, state: State, token_id: int) -> State | None:
+        """The state after a token, None where it is not allowed. Total: never raises for any id below V."""
+        ...
+
+    def is_final(self, state: State) -> bool:
+        """The text so far is a valid final text."""
+        ...
+
+    def is_closed(self, state: State) -> bool:
+        """The text is valid and no continuation gives another text: decoding ends without a model call."""
+        ...
+
+    def forced(self, state: State) -> list[int]:
+        """The tokens, canonically chosen, of the longest text that the constraint leaves no choice about; often empty."""
+        ...
+
+    def stopped(self, state: State) -> int | None:
+        """None while decoding goes on; else it has ended, and this many bytes at the end of the written bytes are to be cut (a removed
+        stop phrase, overrun, a discarded token of the following literal)."""
+        ...

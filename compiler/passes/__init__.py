@@ -1,0 +1,1 @@
+"""Rewrites of constraint trees, one file each."""

@@ -1,0 +1,27 @@
+"""Everything that the project raises on purpose."""
+
+from lmqlc.grammar.errors import (
+    ArtifactError,
+    BackendUnavailable,
+    ConstraintViolated,
+    ContextOverflow,
+    LmqlCompileError,
+    LmqlError,
+    LmqlSyntaxError,
+    ModelNotFound,
+    UnsatisfiableConstraint,
+    UnsupportedConstraint,
+)
+
+__all__ = [
+    "ArtifactError",
+    "BackendUnavailable",
+    "ConstraintViolated",
+    "ContextOverflow",
+    "LmqlCompileError",
+    "LmqlError",
+    "LmqlSyntaxError",
+    "ModelNotFound",
+    "UnsatisfiableConstraint",
+    "UnsupportedConstraint",
+]

@@ -1,0 +1,67 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "distribution", "replaced"]
+"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own token budget, the
+query's `max_len`, a distribution, or a decorator that gave the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenResult:
+    """One decoded token: id, text (its bytes, lossily decoded) and natural log-probability at temperature 1, before masks."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoleResult:
+    """One decoded hole. `text` is what stands in the prompt, `value` what the program sees."""
+
+    name: str
+    text: str
+    value: Any
+    tokens: tuple[TokenResult, ...]
+    finish_reason: FinishReason
+
+    @property
+    def logprob(self) -> float:
+        """Sum of the tokens' log-probabilities."""
+        return sum(token.logprob for token in self.tokens)
+
+
+@dataclass(slots=True)
+class Usage:
+    """Costs of a run: tokens decoded, written without sampling, forward passes, prompt positions computed and reused, seconds."""
+
+    tokens: int = 0
+    forced: int = 0
+    forward_passes: int = 0
+    tokens_computed: int = 0
+    tokens_reused: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Result:
+    """The outcome of one branch of a run.
+
+    prompt: the whole text. variables: hole name → Python value, last one wins. holes: every hole in order.
+    value: what the program returned (None without `return`; see `returned`).
+    finish_reason: "end", or "length" where `max_len` ended the run.
+    """
+
+    prompt: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
+    holes: list[HoleResult] = field(default_factory=list)
+    distribution_variable: str | None = None
+    distribution_values: list[tuple[Any, float]] | None = None
+    usage: Usage = field(default_factory=Usage)
+    returned: bool = False
+    value: Any = None
+    finish_reason: Literal["end", "length"] = "end"
