@@ -1,0 +1,78 @@
+"""Every snippet of the README and the docs runs.
+
+Fences and what is done with them:
+    ```lmql            the program compiles
+    ```lmql run        the program runs on the demo model
+    ```python          the code runs; `assert` what it claims
+    ```console         lines after `$ ` are run by a shell; the lines below one are its output (`...` stands for anything)
+    ```sh, ```text …   left alone: installation lines, pictures, output
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
+FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```[ ]*$", re.MULTILINE | re.DOTALL)
+KINDS = ("lmql", "lmql run", "python", "console")
+
+
+def snippets() -> Iterator[object]:
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            code = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
+            if match[2].strip() in KINDS:
+                yield pytest.param(match[2].strip(), code, id=f"{document.relative_to(ROOT)}:{line}")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the examples in it, and the scripts of this interpreter first on the path."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return tmp_path
+
+
+def run_console(code: str) -> None:
+    """Runs each command; its output must match the lines below it where there are any."""
+    for block in re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]:
+        command, _, expected = block.partition("\n")
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+        shown = done.stdout + done.stderr
+        assert "Traceback" not in shown, shown
+        if expected.strip():
+            pattern = ".*".join(map(re.escape, expected.strip().split("...")))
+            assert re.fullmatch(pattern, shown.strip(), re.DOTALL), f"$ {command}\n{shown}"
+        else:
+            assert done.returncode == 0, f"$ {command}\n{shown}"
+
+
+@pytest.mark.parametrize(("kind", "code"), snippets())
+def test_snippet_runs(kind: str, code: str, workplace: Path) -> None:
+    import lmqlc
+
+    if kind == "lmql":
+        assert lmqlc.compile(code).program.queries is not None
+    elif kind == "lmql run":
+        assert lmqlc.run_sync(code, model="demo") is not None
+    elif kind == "python":
+        exec(compile(code, "<snippet>", "exec"), {"__name__": "__snippet__"})
+    else:
+        run_console(code)
+
+
+def test_documents_hold_snippets() -> None:
+    assert sum(1 for _ in snippets()) >= 10
