@@ -5,7 +5,8 @@ Backends register a factory (`lmqlc.backends.registry`); everything above this f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -16,6 +17,17 @@ Level = Literal["exact", "delegated", "checked"]
 """How a backend enforces constraints: our masks at every step, the server's own grammar, or after the fact."""
 
 Logits = npt.NDArray[np.float32]
+
+
+def fingerprint_of(tokens: Sequence[bytes], eos_ids: Sequence[int], special: Iterable[int]) -> str:
+    """SHA-256 (hex) of a vocabulary. Every part is preceded by its length, so that no two vocabularies are framed alike."""
+    digest = hashlib.sha256(b"lmqlc vocabulary 1\n")
+    lengths = np.fromiter(map(len, tokens), dtype="<u4", count=len(tokens))
+    for ids in (lengths, np.array(eos_ids, dtype="<i8"), np.array(sorted(special), dtype="<i8")):
+        digest.update(len(ids).to_bytes(8, "little"))
+        digest.update(ids.tobytes())
+    digest.update(b"".join(tokens))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +45,19 @@ class Vocabulary:
     eos_ids: tuple[int, ...]
     special: frozenset[int]
     fingerprint: str
+
+    @classmethod
+    def build(cls, tokens: Sequence[bytes], eos_ids: Iterable[int] = (), special: Iterable[int] = ()) -> Vocabulary:
+        """A vocabulary from its parts, made consistent: end-of-text ids and ids without text count as special, special ids write
+        nothing, ids are sorted. Raises ValueError for an id outside of the vocabulary."""
+        ends = sorted(set(eos_ids))
+        quiet = frozenset(special) | frozenset(ends) | {i for i, token in enumerate(tokens) if not token}
+        if quiet and not 0 <= min(quiet) <= max(quiet) < len(tokens):
+            raise ValueError(f"token ids must lie between 0 and {len(tokens) - 1}, not {min(quiet)} … {max(quiet)}")
+        texts = list(tokens)
+        for i in quiet:
+            texts[i] = b""
+        return cls(tuple(texts), tuple(ends), quiet, fingerprint_of(texts, ends, quiet))
 
     def __len__(self) -> int:
         return len(self.tokens)
