@@ -53,8 +53,10 @@ class Program:
     """A compiled program.
 
     body: a module that defines one coroutine function, `ENTRY`, taking the interpreter; its nodes carry the source's own lines.
-    parameters: names that the program leaves free: its arguments, in order of first use; each with whether it is required
-        (False: a default was found).
+    parameters: names that the program leaves free: its arguments, in order of first use. A run without one of them fails before the
+        first model call.
+    optional: free names that something else may bind at run time (`import *`, `exec`, a handler of `NameError`); no error where absent.
+    conditions: atoms about other holes than the one being decoded, which `holds` judges by their number here.
     decoder: name; the arguments and the `from` expression are evaluated by the host, as the first calls of `body`.
     """
 
@@ -64,6 +66,8 @@ class Program:
     holes: tuple[HoleIR, ...]
     decoder: str
     parameters: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    conditions: tuple[Constraint, ...] = ()
     version: int = VERSION
 
 
@@ -80,6 +84,8 @@ HOST_CALLS: dict[str, str] = {
     "distribution": "NAME = await distribution(index: int, options, slots, type, decorators): the last hole, with its options",
     "call": "await call(value): the value, or what awaiting it gives where it is a coroutine or query call",
     "bound": "sync: bound(*names) -> bool: all these holes are decoded in this run",
+    "holds": "sync: holds(name, condition: int, slots: tuple) -> bool: whether the text of this decoded hole meets a condition",
+    "import_star": "sync: import_star(module: str | None, level: int): `from module import *` into the program's globals",
     "result": "sync: result(value): what a top-level `return value` hands back; the coroutine then returns",
     "OPEN": "attribute: the operand value for a hole not decoded yet",
 }
