@@ -61,7 +61,7 @@ def encode_chat(marked: str, special: dict[str, int], encode_template: Callable[
     ids: list[int] = []
     position = 0
     for match in pattern.finditer(marked) if pattern else ():
-        ids += _plain(marked[position : match.start()], encode, first=not ids) + [special[match[0]]]
+        ids += [*_plain(marked[position : match.start()], encode, first=not ids), special[match[0]]]
         position = match.end()
     return ids + _plain(marked[position:], encode, first=not ids)
 

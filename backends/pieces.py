@@ -126,10 +126,9 @@ def _implied_steps(core: Any) -> list[Spec]:
         return [{"type": "ByteLevel"}]
     if prefix or kinds & _WORD_SPLITTERS:
         return [{"type": "WordPiece", "prefix": prefix or ""}]
+    spaces = [step for step in flatten(core.normalizer, "normalizers") if step.get("pattern") == {"String": " "}]
     found = [step for step in steps if step["type"] == "Metaspace"]
-    for step in flatten(core.normalizer, "normalizers"):
-        if step["type"] == "Replace" and step["pattern"] == {"String": " "}:
-            found.append({"type": "Replace", "pattern": {"String": step["content"]}, "content": " "})
+    found += [{"type": "Replace", "pattern": {"String": step["content"]}, "content": " "} for step in spaces]
     return [*found, {"type": "ByteFallback"}] if getattr(core.model, "byte_fallback", False) else found
 
 

@@ -170,7 +170,7 @@ def _plain(core: Any) -> Any:
 
 
 def _puts_space(step: dict[str, Any]) -> bool:
-    return step["type"] == "Prepend" or step.get("prepend_scheme", "never") != "never" or step.get("add_prefix_space", False)
+    return step["type"] == "Prepend" or any(step.get(key, value) != value for key, value in _NO_SPACE.items())
 
 
 def _drop_dummy_prefix(part: Any) -> None:

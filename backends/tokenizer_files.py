@@ -72,6 +72,6 @@ def read_facts(directory: Path) -> TokenizerFacts:
     names = {key: text for key, value in config.items() if key.endswith("_token") and (text := _text(value)) is not None}
     generation = read_json(directory / "generation_config.json")
     ends = eos_ids(generation) or eos_ids(read_json(directory / "config.json"))
-    eos = (*ends, names["eos_token"]) if "eos_token" in names else ends
+    named: tuple[int | str, ...] = (names["eos_token"],) if "eos_token" in names else ()
     special = tuple(names[key] for key in _SPECIAL_KEYS if key in names)
-    return TokenizerFacts(eos, special, _template(directory, config, names))
+    return TokenizerFacts((*ends, *named), special, _template(directory, config, names))
