@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-
 from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer, Vocabulary
 from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.grammar.errors import LmqlError
@@ -236,7 +235,7 @@ class RandomBackend(_UnlearnedBackend):
     def row(self, sequence: tuple[int, ...], position: _Position | None) -> npt.NDArray[np.float32]:
         digest = hashlib.sha256(self._seed.to_bytes(16, "little", signed=True) + np.array(sequence, dtype="<i8").tobytes()).digest()
         generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))
-        return np.asarray(generator.normal(scale=2.0, size=len(self.vocabulary)), dtype=np.float32)
+        return np.array(generator.normal(scale=2.0, size=len(self.vocabulary)), dtype=np.float32)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -1,0 +1,211 @@
+"""Forward passes of a causal transformers model with a shared prefix cache. Synchronous: one call at a time, in the model's thread.
+
+Three ways of keeping what was computed, chosen once by what the model's own cache is made of:
+- "shared": layers that only append keys and values; any prefix of any sequence is reused, and several sequences run as one batch;
+- "append": layers that forget (sliding windows); a sequence is reused only as a whole, by sequences that go on from it;
+- "none": recurrent state or a cache of another kind; every call computes its sequences from the start.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lmqlc.backends.base import Logits
+from lmqlc.backends.prefix_cache import DEFAULT_CACHE_BYTES, Branch, PrefixCache, fork, gather
+
+T = TypeVar("T")
+CacheKind = Literal["shared", "append", "none"]
+
+SCORE_CHUNK = 256
+"""Positions scored in one forward pass: bounds the memory for logits, which is positions × vocabulary."""
+
+
+@dataclass(slots=True)
+class Cost:
+    """What one call cost: forward passes, and prompt positions computed and reused."""
+
+    passes: int = 0
+    computed: int = 0
+    reused: int = 0
+
+
+class Engine:
+    """A model and the sequences it has read. `width` is the width of its logits."""
+
+    def __init__(self, model: Any, *, probe_id: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self._model = model
+        self._device = model.device
+        accepted = inspect.signature(model.forward).parameters
+        self._no_cache = {"use_cache": False} if "use_cache" in accepted else {}
+        self._can_keep = "logits_to_keep" in accepted
+        self._can_batch = {"attention_mask", "position_ids"} <= set(accepted)
+        self._branches = PrefixCache(cache_bytes)
+        self.cache_kind, self.width = self._probe("past_key_values" in accepted, probe_id)
+
+    @property
+    def branches(self) -> PrefixCache:
+        """The sequences kept."""
+        return self._branches
+
+    def _probe(self, takes_cache: bool, token_id: int) -> tuple[CacheKind, int]:
+        """Reads one token, to see what cache the model makes and how wide its logits are."""
+        ids = torch.tensor([[token_id]], device=self._device)
+        with torch.inference_mode():
+            out = self._model(input_ids=ids, use_cache=True) if takes_cache else self._model(input_ids=ids)
+        return _cache_kind(self._model, getattr(out, "past_key_values", None)), out.logits.shape[-1]
+
+    def logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
+        """Next-token logits `float32[n, width]` after each sequence."""
+        return self._whole(lambda: self._logits(sequences))
+
+    def _whole(self, work: Callable[[], T]) -> T:
+        """Runs a call. One that fails leaves no half-extended cache behind; one that runs out of memory is tried again without caches."""
+        try:
+            with torch.inference_mode():
+                return work()
+        except torch.OutOfMemoryError:
+            self._branches.clear()
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+        except BaseException:
+            self._branches.clear()
+            raise
+        with torch.inference_mode():
+            return work()
+
+    def _logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
+        cost = Cost()
+        distinct = list(dict.fromkeys(map(tuple, sequences)))
+        if len(distinct) == 1:
+            rows = self._last(list(sequences[0]), cost)
+            return (rows if len(sequences) == 1 else np.repeat(rows, len(sequences), axis=0)), cost
+        if self._can_batch and self.cache_kind == "shared" and all(len(ids) > 1 for ids in distinct):
+            rows = self._batch([list(ids) for ids in distinct], cost)
+        else:
+            rows = np.concatenate([self._last(list(ids), cost) for ids in distinct])
+        if len(distinct) == len(sequences):
+            return rows, cost
+        place = {ids: i for i, ids in enumerate(distinct)}
+        return rows[[place[tuple(ids)] for ids in sequences]], cost
+
+    def _last(self, ids: list[int], cost: Cost) -> Logits:
+        """Logits `float32[1, width]` after one sequence."""
+        branch = self._branch(ids, len(ids) - 1)
+        cost.reused += len(branch.ids)
+        return _to_numpy(self._extend(branch, ids[len(branch.ids) :], 1, cost))
+
+    def _branch(self, ids: list[int], limit: int) -> Branch:
+        """A branch for the longest known prefix of `ids` (at most `limit` long) that nobody else extends."""
+        if self.cache_kind == "none":
+            return Branch([], None)
+        if self.cache_kind == "append":
+            whole = self._branches.find_whole(ids, limit)
+            if whole is None:
+                return Branch([], None)
+            self._branches.remove(whole)
+            return whole
+        found, length = self._branches.find(ids, limit)
+        if found is None:
+            return Branch([], None)
+        if length == len(found.ids):
+            self._branches.remove(found)  # the longer one takes its place
+            if found.cache.layers[0].keys.shape[0] == 1 and found.pad == 0:
+                return found
+        return fork(found, length)
+
+    def _extend(self, branch: Branch, new: list[int], keep: int, cost: Cost) -> torch.Tensor:
+        """Reads `new` ids after a branch and keeps the longer branch. Logits `[keep, width]` after the last `keep` of them."""
+        options: dict[str, Any] = {"logits_to_keep": keep} if self._can_keep else {}
+        if self.cache_kind == "none":
+            options |= self._no_cache
+        else:
+            options |= {"past_key_values": branch.cache, "use_cache": True}
+        out = self._model(input_ids=torch.tensor([new], device=self._device), **options)
+        cost.passes += 1
+        cost.computed += len(new)
+        if self.cache_kind != "none":
+            branch.cache = out.past_key_values
+            branch.ids += new
+            self._branches.add([branch])
+        logits: torch.Tensor = out.logits[0, -keep:]
+        return logits if self._can_keep or len(new) == keep else logits.clone()  # do not hold on to the rest
+
+    def _batch(self, sequences: list[list[int]], cost: Cost) -> Logits:
+        """Logits `float32[n, width]` after several sequences: prefixes are read one by one, sharing what they have in common, and the
+        last tokens together."""
+        branches = [self._read_but_last(ids, cost) for ids in sequences]
+        cache, pads = gather(branches)
+        options: dict[str, Any] = {"logits_to_keep": 1} if self._can_keep else {}
+        if any(pads):
+            options |= self._padding(branches, pads)
+        last = torch.tensor([ids[-1:] for ids in sequences], device=self._device)
+        out = self._model(input_ids=last, past_key_values=cache, use_cache=True, **options)
+        cost.passes += 1
+        cost.computed += len(sequences)
+        for branch in branches:
+            self._branches.remove(branch)
+        rows = zip(sequences, pads, strict=True)
+        self._branches.add([Branch(list(ids), out.past_key_values, i, pad) for i, (ids, pad) in enumerate(rows)])
+        return _to_numpy(out.logits[:, -1])
+
+    def _padding(self, branches: Sequence[Branch], pads: Sequence[int]) -> dict[str, Any]:
+        """Mask and positions for one more token after rows padded on the left."""
+        lengths = torch.tensor([[len(branch.ids)] for branch in branches], device=self._device)
+        before = torch.tensor(pads, device=self._device)[:, None]
+        columns = torch.arange(int(lengths.max()) + 1, device=self._device)
+        return {"attention_mask": (columns >= before).long(), "position_ids": lengths}
+
+    def _read_but_last(self, ids: list[int], cost: Cost) -> Branch:
+        """A branch of exactly all ids but the last."""
+        limit = len(ids) - 1
+        found, length = self._branches.find(ids, limit)
+        cost.reused += length
+        if found is not None and length == limit:
+            return found if len(found.ids) == limit else Branch(found.ids[:limit], found.cache, found.row, found.pad)
+        branch = Branch([], None) if found is None else fork(found, length)
+        self._extend(branch, ids[length:limit], 1, cost)
+        return branch
+
+    def score(self, ids: list[int], start: int) -> tuple[npt.NDArray[np.float64], Cost]:
+        """Natural log-probabilities `float64[len(ids) - start]` of `ids[start:]`, each given all before it."""
+        return self._whole(lambda: self._score(ids, start))
+
+    def _score(self, ids: list[int], start: int) -> tuple[npt.NDArray[np.float64], Cost]:
+        cost = Cost()
+        scores: list[npt.NDArray[np.float64]] = []
+        position = start
+        while position < len(ids):
+            end = min(position + SCORE_CHUNK, len(ids))
+            branch = self._branch(ids[: end - 1], position - 1)
+            if position == start:
+                cost.reused += len(branch.ids)
+            logits = self._extend(branch, ids[len(branch.ids) : end - 1], end - position, cost)
+            targets = torch.tensor(ids[position:end], device=logits.device)
+            chosen = torch.log_softmax(logits.double(), dim=-1).gather(1, targets[:, None])[:, 0]
+            scores.append(chosen.cpu().numpy())
+            position = end
+        return (np.concatenate(scores) if scores else np.empty(0)), cost
+
+
+def _cache_kind(model: Any, cache: Any) -> CacheKind:
+    """What can be done with the cache a model made; see the module."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    if getattr(model, "_is_stateful", False) or type(cache) is not DynamicCache:
+        return "none"
+    kinds = {type(layer) for layer in cache.layers}
+    if kinds == {DynamicLayer}:
+        return "shared"
+    return "append" if kinds <= {DynamicLayer, DynamicSlidingWindowLayer} else "none"
+
+
+def _to_numpy(logits: torch.Tensor) -> Logits:
+    """`float32` on the CPU; without a copy where it is that already."""
+    array: Logits = logits.to(dtype=torch.float32).cpu().numpy()
+    return array

@@ -1,0 +1,167 @@
+"""Models that run in this process, through transformers: `local:NAME_OR_PATH`, `lmql.inprocess(…)` and the embedded `demo`.
+
+A model has one thread. Sessions wait for it without blocking the event loop, so that queries interleave and can be cancelled: a
+cancelled call ends for its query at once, while the forward pass it was in runs to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
+from lmqlc.backends.model_files import download, find_model
+from lmqlc.backends.pretrained import explain, is_out_of_memory, load_pretrained
+from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, LmqlError, ModelNotFound
+
+if TYPE_CHECKING:
+    from lmqlc.backends.engine import Cost, Engine
+
+T = TypeVar("T")
+
+DEMO_DIRECTORY = Path(__file__).parent / "demo" / "model"
+
+
+class InProcessBackend:
+    """A loaded model. `engine` may only be called in the model's thread (`call`)."""
+
+    level: Level = "exact"
+
+    def __init__(self, name: str, engine: Engine, tokenizer: Tokenizer, context_length: int | None) -> None:
+        self.name = name
+        self.tokenizer = tokenizer
+        self.context_length = context_length
+        self._engine: Engine | None = engine
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lmqlc-model")
+
+    @property
+    def closed(self) -> bool:
+        return self._engine is None
+
+    async def open(self) -> InProcessSession:
+        self._opened()
+        return InProcessSession(self)
+
+    async def close(self) -> None:
+        """Forgets the model; calls that are under way end first."""
+        self._engine = None
+        self._thread.shutdown(wait=False)
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            raise BackendUnavailable(f"the model {self.name!r} was closed")
+        return self._engine
+
+    async def call(self, work: Callable[[Engine], T]) -> T:
+        """Runs `work(engine)` in the model's thread. Errors of torch become BackendUnavailable."""
+        engine = self._opened()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, functools.partial(self._guarded, work, engine))
+
+    def _guarded(self, work: Callable[[Engine], T], engine: Engine) -> T:
+        try:
+            return work(engine)
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise explain(self.name, error) from None
+            raise BackendUnavailable(f"the model {self.name!r} failed: {type(error).__name__}: {error}") from error
+
+    def checked(self, sequence: Sequence[int]) -> list[int]:
+        """A sequence as a list. Raises ContextOverflow for one that the model cannot read, ValueError for one that makes no sense."""
+        ids = list(sequence)
+        if self.context_length is not None and len(ids) > self.context_length:
+            raise ContextOverflow(f"{len(ids)} tokens do not fit the context of {self.name!r}, which is {self.context_length} tokens")
+        if not ids or min(ids) < 0 or max(ids) >= len(self.tokenizer.vocabulary):
+            raise ValueError(f"a sequence is one or more token ids below {len(self.tokenizer.vocabulary)}")
+        return ids
+
+
+class InProcessSession:
+    """One query's use of a model in process. What it computes is kept by the backend, for other sessions too."""
+
+    def __init__(self, backend: InProcessBackend) -> None:
+        self._backend = backend
+        self._usage = SessionUsage()
+
+    @property
+    def usage(self) -> SessionUsage:
+        return self._usage
+
+    async def logits(self, sequences: Sequence[Sequence[int]]) -> Logits:
+        if not sequences:
+            return np.empty((0, len(self._backend.tokenizer.vocabulary)), dtype=np.float32)
+        asked = [self._backend.checked(sequence) for sequence in sequences]
+        rows, cost = await self._backend.call(lambda engine: engine.logits(asked))
+        self._count(cost)
+        return rows
+
+    async def score(self, sequence: Sequence[int], start: int) -> npt.NDArray[np.float64]:
+        ids = self._backend.checked(sequence)
+        if start < 1:
+            raise ValueError("scoring starts at the second token or later")
+        scores, cost = await self._backend.call(lambda engine: engine.score(ids, start))
+        self._count(cost)
+        return scores
+
+    def _count(self, cost: Cost) -> None:
+        self._usage.forward_passes += cost.passes
+        self._usage.tokens_computed += cost.computed
+        self._usage.tokens_reused += cost.reused
+
+    async def close(self) -> None:
+        return None
+
+
+def load_local(spec: ModelSpec, *, progress: Progress | None = None) -> InProcessBackend:
+    """The model of a `local:` string or `lmql.inprocess(…)`. Options: see `lmqlc.backends.pretrained`. Errors: as `load_pretrained`."""
+    options = dict(spec.options)
+    source = find_model(spec.name, options, progress)
+    try:
+        return load_model(source, spec.name, options, progress)
+    except ModelNotFound:
+        if Path(source).exists() or options.get("local_files_only"):
+            raise
+        download(spec.name, {key: options[key] for key in ("revision", "cache_dir", "token") if key in options}, progress)
+        return load_model(source, spec.name, options, progress)
+
+
+def load_demo(spec: ModelSpec, *, progress: Progress | None = None) -> InProcessBackend:
+    """The embedded demo model: a checkpoint directory like any other."""
+    if not (DEMO_DIRECTORY / "config.json").exists():
+        raise BackendUnavailable("the embedded demo model is not part of this installation; name a model: 'local:NAME_OR_PATH'")
+    return load_model(str(DEMO_DIRECTORY), "demo", dict(spec.options), progress)
+
+
+def load_model(source: str, name: str, options: dict[str, Any], progress: Progress | None = None) -> InProcessBackend:
+    """A backend for a checkpoint directory or a cached model."""
+    model, hf_tokenizer = load_pretrained(source, name, options, progress)
+    from lmqlc.backends.engine import Engine
+    from lmqlc.backends.prefix_cache import DEFAULT_CACHE_BYTES
+    from lmqlc.backends.tokenizer_files import eos_ids
+    from lmqlc.backends.transformers_tokenizer import from_transformers
+
+    ends = eos_ids(model.generation_config.to_dict()) or eos_ids(model.config.to_dict())
+    try:
+        engine = Engine(model, cache_bytes=int(options.get("cache_bytes") or DEFAULT_CACHE_BYTES))
+    except (MemoryError, RuntimeError, ImportError) as error:
+        raise explain(name, error) from None
+    tokenizer = from_transformers(hf_tokenizer, eos=ends, width=engine.width, owned=True)
+    if not tokenizer.vocabulary.tokens:
+        raise LmqlError(f"the tokenizer of {name!r} is empty")
+    return InProcessBackend(name, engine, tokenizer, context_length_of(model.config))
+
+
+def context_length_of(config: Any) -> int | None:
+    """The longest sequence a model takes, as its config says; None where it does not."""
+    text = config.get_text_config(decoder=True)
+    for key in ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length"):
+        value = getattr(text, key, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return None

@@ -1,0 +1,152 @@
+"""Key/value caches of sequences a model has read, so that a prefix is computed once, whoever asks for it again.
+
+A `Branch` is one id sequence and where its keys and values lie: a row of a transformers cache, after `pad` positions of padding. Keys and
+values are never changed in place, only replaced by longer tensors that begin alike; so several branches may look into one cache, and a
+branch is forked at any length by slicing, without copying. Shapes of a layer's tensors: `[rows, heads, positions, size of a head]`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MAX_BRANCHES = 64
+"""Most sequences kept; a bound on the time a look-up takes."""
+
+DEFAULT_CACHE_BYTES = 2 << 30
+"""Most memory for keys and values of sequences that nobody is working on."""
+
+_WEIGH_EVERY = 16  # calls between two looks at the memory: weighing takes as long as a fast call itself
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """The keys and values of `ids`: positions `pad` to `pad + len(ids)` of row `row` of `cache` (None for no ids)."""
+
+    ids: list[int]
+    cache: Any
+    row: int = 0
+    pad: int = 0
+
+
+def shared_length(a: list[int], b: list[int], limit: int) -> int:
+    """How many ids two sequences begin with in common, at most `limit`."""
+    low, high = 0, min(len(a), len(b), limit)
+    if a[:high] == b[:high]:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def fork(branch: Branch, length: int) -> Branch:
+    """A branch of its own for the first `length` ids; its tensors are views of the old ones. Needs layers that only append."""
+    cache = copy.copy(branch.cache)
+    rows, positions = slice(branch.row, branch.row + 1), slice(branch.pad, branch.pad + length)
+    cache.layers = [_sliced(layer, rows, positions) for layer in branch.cache.layers]
+    return Branch(branch.ids[:length], cache)
+
+
+def _sliced(layer: Any, rows: slice, positions: slice) -> Any:
+    part = copy.copy(layer)
+    part.keys, part.values = layer.keys[rows, :, positions], layer.values[rows, :, positions]
+    return part
+
+
+def gather(branches: Sequence[Branch]) -> tuple[Any, list[int]]:
+    """One cache with a row for each branch, all of it read, shorter ones padded on the left; and the padding of each row.
+
+    A cache whose rows are exactly the branches is taken over as it is.
+    """
+    longest = max(len(branch.ids) for branch in branches)
+    if _is_whole(branches, longest):
+        return branches[0].cache, [branch.pad for branch in branches]
+    pads = [longest - len(branch.ids) for branch in branches]
+    cache = copy.copy(branches[0].cache)
+    cache.layers = [_gathered(index, branches, pads) for index in range(len(cache.layers))]
+    return cache, pads
+
+
+def _is_whole(branches: Sequence[Branch], longest: int) -> bool:
+    """Whether the branches are the rows of one cache, in order and to its end."""
+    cache = branches[0].cache
+    keys = cache.layers[0].keys
+    if keys.shape[0] != len(branches) or keys.shape[2] != longest:
+        return False
+    return all(b.cache is cache and b.row == i and b.pad + len(b.ids) == longest for i, b in enumerate(branches))
+
+
+def _gathered(index: int, branches: Sequence[Branch], pads: Sequence[int]) -> Any:
+    layer = copy.copy(branches[0].cache.layers[index])
+    for name in ("keys", "values"):
+        sample = getattr(layer, name)
+        longest = pads[0] + len(branches[0].ids)
+        joined = sample.new_zeros((len(branches), sample.shape[1], longest, sample.shape[3]))
+        for i, (branch, pad) in enumerate(zip(branches, pads, strict=True)):
+            old = getattr(branch.cache.layers[index], name)
+            joined[i, :, pad:] = old[branch.row, :, branch.pad : branch.pad + len(branch.ids)]
+        setattr(layer, name, joined)
+    return layer
+
+
+class PrefixCache:
+    """The branches kept, most recently used last, within a number of bytes."""
+
+    def __init__(self, budget: int = DEFAULT_CACHE_BYTES) -> None:
+        self.budget = budget
+        self._branches: list[Branch] = []
+        self._added = 0
+
+    def __len__(self) -> int:
+        return len(self._branches)
+
+    def find(self, ids: list[int], limit: int) -> tuple[Branch | None, int]:
+        """The branch that begins with most of `ids`, and how many ids that is, at most `limit`; (None, 0) where none does."""
+        best, length = None, 0
+        for branch in reversed(self._branches):
+            shared = shared_length(branch.ids, ids, limit)
+            if shared > length or (shared == length > 0 and best is not None and len(branch.ids) < len(best.ids)):
+                best, length = branch, shared
+            if length == limit and best is branch and len(branch.ids) == limit:
+                break
+        return best, length
+
+    def find_whole(self, ids: list[int], limit: int) -> Branch | None:
+        """The longest branch all of which `ids` begins with, of at most `limit` ids."""
+        whole = [b for b in self._branches if len(b.ids) <= limit and ids[: len(b.ids)] == b.ids]
+        return max(whole, key=lambda b: len(b.ids), default=None)
+
+    def remove(self, branch: Branch) -> None:
+        """Forgets a branch, if it is kept."""
+        if branch in self._branches:
+            self._branches.remove(branch)
+
+    def add(self, branches: Sequence[Branch]) -> None:
+        """Keeps branches as the most recently used, and forgets the oldest ones beyond the limits."""
+        self._branches += branches
+        while len(self._branches) > max(MAX_BRANCHES, len(branches)):
+            self._branches.pop(0)
+        self._added += 1
+        if self._added % _WEIGH_EVERY == 0:
+            while len(self._branches) > len(branches) and self.bytes() > self.budget:
+                self._branches.pop(0)
+
+    def bytes(self) -> int:
+        """Memory of the keys and values, each cache counted once."""
+        caches = {id(branch.cache): branch.cache for branch in self._branches}
+        return sum(cache_bytes(cache) for cache in caches.values())
+
+    def clear(self) -> None:
+        self._branches.clear()
+
+
+def cache_bytes(cache: Any) -> int:
+    """Memory of a cache's keys and values."""
+    tensors = [t for layer in cache.layers for t in (layer.keys, layer.values) if t is not None]
+    return sum(t.numel() * t.element_size() for t in tensors)
