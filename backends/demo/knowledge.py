@@ -41,6 +41,7 @@ def capital(rng: Random) -> Fact:
         f"What is the capital of {country}?",
         f"What is the capital city of {country}?",
         f"Which city is the capital of {country}?",
+        f"What's the capital of {country}?",
         f"Name the capital of {country}.",
     )
     return Fact(
@@ -163,10 +164,10 @@ def fact(rng: Random) -> Fact:
 
 
 def question(rng: Random) -> str:
-    """One to four questions with answers, in one layout."""
+    """One to four questions with answers, in one layout: a word where it reads `A:`, a sentence where somebody speaks."""
     ask, reply = rng.choice((("Q:", "A:"), ("Q:", "A:"), ("Question:", "Answer:"), ("User:", "Assistant:"), ("Human:", "AI:")))
     gap = rng.choice(("\n", "\n\n"))
-    full = rng.random() < (0.7 if ask in ("User:", "Human:") else 0.3)
+    full = ask in ("User:", "Human:")
     pairs = []
     for _ in range(rng.choice((1, 1, 2, 4))):
         item = fact(rng)
@@ -175,9 +176,9 @@ def question(rng: Random) -> str:
 
 
 def bare_question(rng: Random) -> str:
-    """A question and its answer without labels, on one line or two."""
+    """A question without a label: the short answer follows on the same line, or the full one on the next."""
     item = fact(rng)
-    return rng.choice(item.questions) + rng.choice((" ", "\n")) + rng.choice((item.answer, item.sentence)) + "\n"
+    return rng.choice(item.questions) + rng.choice((f" {item.answer}\n", f"\n{item.sentence}\n"))
 
 
 def statement(rng: Random) -> str:
@@ -187,7 +188,7 @@ def statement(rng: Random) -> str:
 
 
 def choice(rng: Random) -> str:
-    """A multiple-choice question, answered by letter or by text."""
+    """A multiple-choice question, answered by letter."""
     item = fact(rng)
     options = [item.answer, *rng.sample(item.wrong, min(len(item.wrong), rng.choice((2, 3))))]
     rng.shuffle(options)
@@ -196,8 +197,7 @@ def choice(rng: Random) -> str:
     ask = rng.choice(("Question: ", "Q: ", ""))
     lines = [ask + rng.choice(item.questions), *(f"{letter}{mark} {option}" for letter, option in zip(letters, options, strict=True))]
     letter = letters[options.index(item.answer)]
-    reply = rng.choice((letter, letter, f"{letter}{mark} {item.answer}"))
-    return "\n".join([*lines, f"Answer: {reply}"]) + "\n"
+    return "\n".join([*lines, f"Answer: {letter}"]) + "\n"
 
 
 def options(rng: Random) -> str:
@@ -241,7 +241,7 @@ def dictionary(rng: Random) -> str:
     if rng.random() < 0.5:
         gap = rng.choice(("\n", "\n\n"))
         return gap.join(f"English: {word}\n{language}: {forms[number]}" for word, forms in entries) + "\n"
-    head = rng.choice((f"Translate from English to {language}:\n", f"Translate English to {language}:\n", ""))
+    head = rng.choice((f"Translate from English to {language}:\n", f"Translate English to {language}:\n"))
     arrow = rng.choice((" -> ", " => ", ": "))
     return head + "".join(f"{word}{arrow}{forms[number]}\n" for word, forms in entries)
 
@@ -268,10 +268,9 @@ def turns(rng: Random) -> tuple[tuple[str, str], ...]:
     """A chat about facts: role and content of each turn."""
     spoken: list[tuple[str, str]] = []
     if rng.random() < 0.5:
-        prompts = ("You are a helpful assistant.", "You are a helpful chatbot.", "Answer the question.", "Answer in one sentence.")
+        prompts = ("You are a helpful assistant.", "You are a helpful chatbot.", "Answer the question in one sentence.")
         spoken.append(("system", rng.choice(prompts)))
-    full = rng.random() < 0.8
     for _ in range(rng.choice((1, 1, 2, 3))):
         item = fact(rng)
-        spoken += [("user", rng.choice(item.questions)), ("assistant", item.sentence if full else item.answer)]
+        spoken += [("user", rng.choice(item.questions)), ("assistant", item.sentence)]
     return tuple(spoken)

@@ -13,7 +13,7 @@ _THINGS = ("apples", "books", "coins", "eggs", "pens", "balls", "cups", "stamps"
 def calculation(rng: Random) -> tuple[int, str, int, int]:
     """Two numbers, the sign between them, and the result (never negative): mostly small, up to two digits."""
     sign = rng.choice("++-*")
-    top = 12 if sign == "*" else rng.choice((10, 20, 20, 99))
+    top = 12 if sign == "*" else rng.choice((10, 20, 20, 20, 99))
     first, second = rng.randint(0, top), rng.randint(0, top)
     if sign == "-" and second > first:
         first, second = second, first
@@ -22,10 +22,10 @@ def calculation(rng: Random) -> tuple[int, str, int, int]:
 
 
 def equations(rng: Random) -> str:
-    """One to eight equations, one a line, in one layout."""
+    """One to twelve equations, one a line, in one layout."""
     space = rng.choice((" ", " ", ""))
     lines = []
-    for _ in range(rng.choice((1, 2, 4, 8))):
+    for _ in range(rng.choice((1, 3, 6, 12))):
         first, sign, second, result = calculation(rng)
         lines.append(f"{first}{space}{sign}{space}{second}{space}={space}{result}\n")
     return "".join(lines)
@@ -38,7 +38,6 @@ def spoken(rng: Random) -> str:
     layouts = (
         f"Q: What is {term}?\nA: {result}\n",
         f"Q: How much is {term}?\nA: {result}\n",
-        f"Q: What is {term}?\nA: The answer is {result}.\n",
         f"What is {term}? {result}\n",
         f"{term} is {result}.\n",
         f"Calculate {term}.\nResult: {result}\n",
@@ -67,7 +66,7 @@ def counting(rng: Random) -> str:
 
 def story(rng: Random) -> tuple[str, str, int]:
     """A word problem: its text, the steps to solve it, and the result."""
-    name, thing = rng.choice(words.NAMES), rng.choice(_THINGS)
+    name, thing = words.name(rng), rng.choice(_THINGS)
     first, second = rng.randint(3, 12), rng.randint(1, 9)
     if rng.random() < 0.5:
         verb = rng.choice(("buys", "finds", "gets"))
@@ -108,4 +107,4 @@ def turns(rng: Random) -> tuple[tuple[str, str], ...]:
     """A chat with one calculation."""
     first, sign, second, result = calculation(rng)
     term = rng.choice((f"{first} {sign} {second}", f"{first} {_WORDS[sign]} {second}"))
-    return (("user", f"What is {term}?"), ("assistant", rng.choice((f"{term} is {result}.", str(result)))))
+    return (("user", f"What is {term}?"), ("assistant", f"{term} is {result}."))

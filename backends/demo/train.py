@@ -30,9 +30,10 @@ _REPORT_EVERY = 50
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the outcome depends on. `tokenizer_documents`: how many documents the tokenizer learns from;
-    `batch_tokens`: tokens a step; `peak_rate`: the learning rate after warm-up."""
+    `batch_tokens`: tokens a step; `matrix_rate`, `vector_rate`: peak learning rates of Muon (the layers' matrices) and of
+    AdamW (embeddings, biases, norms)."""
 
-    steps: int = 4000
+    steps: int = 7500
     seed: int = 7
     vocabulary_size: int = 1280
     tokenizer_documents: int = 30_000
@@ -40,7 +41,8 @@ class Settings:
     width: int = 160
     heads: int = 5
     batch_tokens: int = 2048
-    peak_rate: float = 2e-3
+    matrix_rate: float = 5e-3
+    vector_rate: float = 3e-3
     warmup: int = 100
     weight_decay: float = 0.05
     precision: str = "bfloat16"
@@ -62,8 +64,19 @@ def wrap_tokenizer(tokenizer: Any) -> Any:
     )
 
 
+def sinusoids(width: int) -> Any:
+    """Sines and cosines of each position, `float32[CONTEXT_LENGTH, width]`, of wavelengths from 6 up to 10,000."""
+    import torch
+
+    rates = torch.logspace(0, -math.log10(10_000), width // 2)
+    angles = torch.arange(CONTEXT_LENGTH)[:, None] * rates
+    return 0.05 * torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
 def build_model(settings: Settings, tokenizer: Any) -> Any:
-    """A GPT-2 model with fresh weights."""
+    """A GPT-2 model with fresh weights, its positions started as sinusoids: so relative places are linear from the outset,
+    and copying from earlier text is learnt within minutes."""
+    import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     end = tokenizer.token_to_id(END_OF_TEXT)
@@ -80,17 +93,33 @@ def build_model(settings: Settings, tokenizer: Any) -> Any:
         eos_token_id=end,
     )
     model = GPT2LMHeadModel(config)
+    model.set_attn_implementation("eager")  # the fused kernel is several times slower backwards on a CPU
+    with torch.no_grad():
+        model.transformer.wpe.weight.copy_(sinusoids(settings.width))
     model.generation_config.pad_token_id = end
     model.generation_config.eos_token_id = [end, tokenizer.token_to_id(TURN_END)]
     return model
 
 
-def learning_rate(settings: Settings, step: int) -> float:
-    """Linear warm-up, then a cosine down to a fiftieth of the peak."""
+def rate_share(settings: Settings, step: int) -> float:
+    """The share of the peak learning rates at a step: linear warm-up, then a cosine down to a fiftieth."""
     if step < settings.warmup:
-        return settings.peak_rate * (step + 1) / settings.warmup
+        return (step + 1) / settings.warmup
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.peak_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def optimizers(model: Any, settings: Settings) -> list[Any]:
+    """Muon for the layers' weight matrices, AdamW for everything else. On few tokens Muon learns far more per step."""
+    import torch
+
+    matrices = [parameter for name, parameter in model.named_parameters() if ".h." in name and parameter.ndim == 2]
+    others = [parameter for name, parameter in model.named_parameters() if not (".h." in name and parameter.ndim == 2)]
+    decay = settings.weight_decay
+    return [
+        torch.optim.Muon(matrices, lr=settings.matrix_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=settings.vector_rate, betas=(0.9, 0.98), weight_decay=decay, fused=True),
+    ]
 
 
 def loss_of(model: Any, rows: Any) -> Any:
@@ -112,18 +141,19 @@ def fit(model: Any, tokenizer: Any, settings: Settings) -> tuple[float, int]:
     """Train in place; returns the smoothed training loss and the number of tokens seen."""
     import torch
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    steppers = optimizers(model, settings)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(stepper, lambda step: rate_share(settings, step)) for stepper in steppers]
     half = settings.precision == "bfloat16"
     smooth, tokens, started = math.nan, 0, time.monotonic()
     for step, rows in enumerate(islice(batches(tokenizer, settings.seed, settings.batch_tokens), settings.steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             loss = loss_of(model, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for stepper, schedule in zip(steppers, schedules, strict=True):
+            stepper.step()
+            schedule.step()
+            stepper.zero_grad()
         tokens += rows.size
         smooth = loss.item() if math.isnan(smooth) else _SMOOTHING * smooth + (1 - _SMOOTHING) * loss.item()
         if (step + 1) % _REPORT_EVERY == 0:

@@ -5,6 +5,8 @@ Every table is a tuple or a dictionary in a fixed order, so that a seed always g
 
 from __future__ import annotations
 
+from random import Random
+
 CAPITALS: dict[str, str] = {
     "France": "Paris",
     "Germany": "Berlin",
@@ -227,6 +229,26 @@ NAMES: tuple[str, ...] = (
     "Nina",
     "Oscar",
 )
+_SYLLABLES: tuple[str, ...] = (
+    "ba",
+    "do",
+    "ka",
+    "li",
+    "mo",
+    "na",
+    "pe",
+    "ri",
+    "so",
+    "ta",
+    "vi",
+    "zu",
+    "len",
+    "mar",
+    "nor",
+    "sin",
+    "tom",
+    "wil",
+)
 JOBS: tuple[str, ...] = (
     "teacher",
     "doctor",
@@ -383,3 +405,10 @@ SAYINGS: tuple[str, ...] = (
     "welcome home",
     "have a nice day",
 )
+
+
+def name(rng: Random) -> str:
+    """A first name: mostly a common one, else one made of syllables, so that the model learns to copy what it never saw."""
+    if rng.random() < 0.7:
+        return rng.choice(NAMES)
+    return "".join(rng.sample(_SYLLABLES, rng.choice((2, 2, 3)))).capitalize()

@@ -22,8 +22,8 @@ def _verb(topic: str, rng: Random) -> str:
 
 def _claim(rng: Random, sentiment: str) -> str:
     topic, praise = rng.choice(list(_TABLES[sentiment].items()))
-    start = rng.choice(("The", "The", "the", "This", "Our")) if topic != "staff" else "The"
-    first = f"{start.capitalize()} {topic} {_verb(topic, rng)} {rng.choice(praise)}"
+    start = rng.choice(("The", "The", "The", "This", "Our")) if topic != "staff" else "The"
+    first = f"{start} {topic} {_verb(topic, rng)} {rng.choice(praise)}"
     if rng.random() < 0.4:
         other, more = rng.choice(list(_TABLES[sentiment].items()))
         first += f" and the {other} {_verb(other, rng)} {rng.choice(more)}"
@@ -107,7 +107,7 @@ def shopping(rng: Random) -> str:
 
 def greeting(rng: Random) -> str:
     """A greeting, alone or on request."""
-    name = rng.choice((*words.NAMES, "World", "World", "World", "there", "my friend"))
+    name = rng.choice((words.name(rng), words.name(rng), words.name(rng), words.name(rng), "World", "there"))
     hello = rng.choice(("Hello", "Hello", "Hi"))
     mark = rng.choice(("!", "!", "."))
     layouts = (
@@ -116,7 +116,7 @@ def greeting(rng: Random) -> str:
         f"Say hello: Hello, {name}!\n",
         f"Hello, {name}{mark}\n",
         f"Hello {name}{mark}\n",
-        f"Hello, my name is {rng.choice(words.NAMES)}{mark} Nice to meet you.\n",
+        f"Hello, my name is {words.name(rng)}{mark} Nice to meet you.\n",
         f"Greet {name}: {hello}, {name}!\n",
         f"Say hello to {name}: Hello, {name}!\n",
         f"Greet {name} in {{}}: {{}}, {name}!\n",
@@ -128,7 +128,7 @@ def greeting(rng: Random) -> str:
 def saying(rng: Random) -> str:
     """A request to repeat words, and the words."""
     text = rng.choice(
-        (rng.choice(words.SAYINGS), f"{rng.choice(words.NAMES)} likes {rng.choice(words.HOBBIES)}", " ".join(rng.sample(words.SHOPPING, 2)))
+        (rng.choice(words.SAYINGS), f"{words.name(rng)} likes {rng.choice(words.HOBBIES)}", " ".join(rng.sample(words.SHOPPING, 2)))
     )
     verb = rng.choice(("Say", "Repeat"))
     quote = rng.choice("'\"")
@@ -137,7 +137,7 @@ def saying(rng: Random) -> str:
 
 def person(rng: Random) -> dict[str, object]:
     """A made-up person."""
-    return {"name": rng.choice(words.NAMES), "age": rng.randint(18, 79), "job": rng.choice(words.JOBS)}
+    return {"name": words.name(rng), "age": rng.randint(18, 79), "job": rng.choice(words.JOBS)}
 
 
 def record(rng: Random) -> str:
@@ -145,9 +145,10 @@ def record(rng: Random) -> str:
     kind = rng.randrange(4)
     if kind < 2:
         data = person(rng)
-        if kind == 1:
-            data["city"] = rng.choice(words.KINDS["city"])
         head = rng.choice(("A person as JSON:", "A person in JSON:", "Person:", "Describe a person as JSON:", "A JSON record of a person:"))
+        if kind == 1 and rng.random() < 0.5:
+            data["city"] = rng.choice(words.KINDS["city"])
+            head = "A person with a city as JSON:"
     elif kind == 2:
         name, (low, high) = rng.choice(list(words.PRODUCTS.items()))
         data = {"product": name, "price": rng.randint(low, high), "in_stock": rng.random() < 0.7}
@@ -156,7 +157,7 @@ def record(rng: Random) -> str:
         country, city = rng.choice(list(words.CAPITALS.items()))
         data = {"country": country, "capital": city}
         head = rng.choice((f"{country} as JSON:", "A country as JSON:", "Country:"))
-    return rng.choice((head + rng.choice((" ", "\n")), "")) + json.dumps(data, ensure_ascii=False) + "\n"
+    return f"{head} " + json.dumps(data, ensure_ascii=False) + "\n"
 
 
 def extraction(rng: Random) -> str:
@@ -170,10 +171,10 @@ def extraction(rng: Random) -> str:
         f"My name is {name}. I am {age} years old and I am {noun}.",
         f"{name}, {age}, is {noun}.",
     )
-    label = rng.choice(("JSON:", "As JSON:", "Record:"))
-    shown = json.dumps(data) if rng.random() < 0.7 else f"name: {name}\nage: {age}\njob: {job}"
-    lead = "\n" if shown.startswith("name") else rng.choice((" ", "\n"))
-    return f"{rng.choice(('Text: ', '', ''))}{rng.choice(texts)}\n{label if lead == ' ' or shown[0] == '{' else 'Record:'}{lead}{shown}\n"
+    lead = rng.choice(("Text: ", "", ""))
+    if rng.random() < 0.3:
+        return f"{lead}{rng.choice(texts)}\nRecord:\nname: {name}\nage: {age}\njob: {job}\n"
+    return f"{lead}{rng.choice(texts)}\n{rng.choice(('JSON:', 'JSON:', 'As JSON:'))} {json.dumps(data)}\n"
 
 
 def date(rng: Random) -> str:
@@ -208,7 +209,7 @@ def meeting(rng: Random) -> str:
 def tale(rng: Random) -> str:
     """A story of a few sentences."""
     animal, friend = rng.sample(words.KINDS["animal"], 2)
-    name = rng.choice(words.NAMES)
+    name = words.name(rng)
     mood = rng.choice(("a little", "a brave", "a clever", "a happy", "an old"))
     home = rng.choice(("forest", "village", "garden", "city", "field"))
     found = rng.choice(("a red ball", "an old book", "a golden key", "a map", "a big apple"))
@@ -221,7 +222,7 @@ def tale(rng: Random) -> str:
 
 def small_talk(rng: Random) -> Turns:
     """A chat: greeting, name, hobby, thanks."""
-    name, hobby = rng.choice(words.NAMES), rng.choice(words.HOBBIES)
+    name, hobby = words.name(rng), rng.choice(words.HOBBIES)
     exchanges = (
         (("Hello!", "Hi!", "Hi there!", "Hello"), ("Hello! How can I help you?", "Hi! How can I help you?")),
         ((f"Hi, my name is {name}.", f"My name is {name}."), (f"Hello, {name}! How can I help you?", f"Nice to meet you, {name}!")),
