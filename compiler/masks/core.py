@@ -1,0 +1,176 @@
+"""What all uses of one automaton over one vocabulary share: tables, costs, and the masks built so far.
+
+Holes differ in their budgets and in the text that follows them; neither changes the token classes. Cores are kept for the
+automata used last, so that reaching a hole again costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from lmqlc.backends.base import Vocabulary
+from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.masks.classes import TokenClasses
+from lmqlc.compiler.masks.counters import FOREVER, Costs, Moment
+from lmqlc.compiler.masks.forms import Ids, Mask, MaskPool
+from lmqlc.compiler.masks.steps import lay_out
+from lmqlc.compiler.masks.trie import VocabularyIndex, vocabulary_index
+from lmqlc.grammar.errors import UnsupportedConstraint
+
+
+class Core:
+    """Tables of an automaton over a vocabulary; everything else is found when first needed."""
+
+    def __init__(self, automaton: TextAutomaton, vocabulary: Vocabulary) -> None:
+        self.automaton = automaton
+        self.vocabulary = vocabulary
+        self.index = vocabulary_index(vocabulary)
+        self.steps = lay_out(automaton, self.index.max_chars)
+        self.classes = TokenClasses(self.index, self.steps)
+        self._tables: OrderedDict[str, MaskTable] = OrderedDict()
+
+    @cached_property
+    def costs(self) -> Costs:
+        read = (self.steps.first != 0).any(axis=(0, 1))[self.steps.byte_class]
+        spelled = bool(self.index.single_bytes[read].all())
+        removed = _removed_chars(self.automaton) if self.steps.counts_chars else 0
+        return Costs(self.steps, self.classes, removed=removed, spelled=spelled)
+
+    @cached_property
+    def eos(self) -> Ids:
+        """Ids that end a text."""
+        return np.array([i for i in self.vocabulary.eos_ids if 0 <= i < len(self.vocabulary)], np.intp)
+
+    def masks(self, follow: str) -> MaskTable:
+        """The masks of holes that are followed by a literal."""
+        table = self._tables.get(follow)
+        if table is None:
+            ids = following(self.vocabulary, self.index, follow.encode()) if follow else []
+            table = self._tables[follow] = MaskTable(self, frozenset(ids))
+            while len(self._tables) > _TABLES:
+                self._tables.popitem(last=False)
+        return table
+
+
+_TABLES = 8
+_KEPT = 64
+_MASKS = 4096
+"""Distinct masks kept per table (12 KB each for 100,000 tokens)."""
+
+
+def _removed_chars(automaton: TextAutomaton) -> int:
+    """Code points that every stop removes."""
+    lengths = {0 if phrase.keep else None if phrase.text is None else len(phrase.text) for phrase in automaton.phrases} or {0}
+    length = lengths.pop()
+    if lengths or length is None:
+        raise UnsupportedConstraint("stop phrases of different lengths need the character limit inside the automaton")
+    return length
+
+
+def following(vocabulary: Vocabulary, index: VocabularyIndex, literal: bytes) -> list[int]:
+    """Ids of the tokens that agree with a following literal: nonempty prefixes of it, or beginning with all of it."""
+    tokens, order = vocabulary.tokens, index.order.tolist()
+    found: list[int] = []
+    for length in range(1, len(literal) + 1):
+        prefix = literal[:length]
+
+        def start(token: int, length: int = length) -> bytes:
+            return tokens[token][:length]
+
+        low = bisect_left(order, prefix, key=start)
+        high = bisect_right(order, prefix, low, key=start)
+        if low == high:
+            break
+        found += order[low:high] if length == len(literal) else order[low : bisect_right(order, prefix, low, high, key=tokens.__getitem__)]
+    return found
+
+
+class MaskTable:
+    """The masks of one core at final and other states; at final ones, end-of-text and tokens of the following literal are added.
+
+    follow: ids of the tokens that agree with the following literal.
+    """
+
+    def __init__(self, core: Core, follow: frozenset[int]) -> None:
+        self._core = core
+        self.follow = follow
+        self._pool = MaskPool(len(core.vocabulary))
+        self._none = np.zeros(0, np.intp)
+        self._ending = np.concatenate([core.eos, np.array(sorted(follow), np.intp)])
+        self._by_choice: dict[tuple[int, bytes, bool], tuple[Mask, bool]] = {}
+        self._by_state: dict[tuple[int, int, int, bool], tuple[Mask, bool]] = {}
+        self._needs: dict[tuple[int, int], tuple[npt.NDArray[np.int32], int]] = {}
+        self.nothing = self._pool.build([], np.zeros(0, np.bool_), self._none)
+        self.end_only = self._pool.build([], np.zeros(0, np.bool_), self._ending)
+
+    def get(self, q: int, room: int, moment: Moment, final: bool) -> tuple[Mask, bool]:
+        """The mask of a state, and whether a token is allowed that does not end the text."""
+        if moment.finish is None:
+            return (self.end_only if final else self.nothing), False
+        need, most = self._needs.get((q, moment.number)) or self._need(q, moment)
+        key = (q, min(room, most), moment.number, final)
+        found = self._by_state.get(key)
+        if found is None:
+            found = self._by_state[key] = self._choose(q, need <= room, final)
+        return found
+
+    def _need(self, q: int, moment: Moment) -> tuple[npt.NDArray[np.int32], int]:
+        """int32[K], room that a token of each class needs at a state, and the most that any needs which can be met."""
+        if len(self._by_state) + len(self._needs) > _STATES:
+            self._by_state.clear()
+            self._needs.clear()
+        assert moment.finish is not None
+        block = self._core.classes.block(q)
+        need = moment.finish.take(block.table[moment.pair, q - block.first]) + block.chars
+        met = need[need < FOREVER // 2]
+        most = int(met.max()) if len(met) else 0
+        self._needs[q, moment.number] = need, most
+        return need, most
+
+    def _choose(self, q: int, allowed: npt.NDArray[np.bool_], final: bool) -> tuple[Mask, bool]:
+        block = self._core.classes.block(q)
+        key = (block.first, allowed.tobytes(), final)
+        found = self._by_choice.get(key)
+        if found is None:
+            if len(self._by_choice) >= _MASKS:
+                self._by_choice.clear()
+                self._by_state.clear()
+            mask = self._pool.build(block.members, allowed, self._ending if final else self._none)
+            found = self._by_choice[key] = mask, bool(allowed.any())
+        return found
+
+
+_STATES = 1 << 16
+_cores: OrderedDict[tuple[str, bytes], Core] = OrderedDict()
+
+
+def core_of(automaton: TextAutomaton, vocabulary: Vocabulary) -> Core:
+    """The core of an automaton over a vocabulary, kept for the ones used last."""
+    key = (vocabulary.fingerprint, digest(automaton))
+    core = _cores.get(key)
+    if core is None:
+        core = _cores[key] = Core(automaton, vocabulary)
+        while len(_cores) > _KEPT:
+            _cores.popitem(last=False)
+    _cores.move_to_end(key)
+    return core
+
+
+def forget_cores() -> None:
+    """Drop all that is kept between links."""
+    _cores.clear()
+
+
+def digest(automaton: TextAutomaton) -> bytes:
+    """A hash of everything an automaton says."""
+    numbers = hashlib.blake2b(digest_size=32)
+    for array in (automaton.delta, automaton.byte_class, automaton.accepts, automaton.stops, automaton.token_bounds):
+        numbers.update(repr((array.shape, array.dtype.str)).encode())
+        numbers.update(np.ascontiguousarray(array).data)
+    numbers.update(repr((automaton.start, automaton.char_limit, automaton.phrases)).encode())
+    return numbers.digest()

@@ -1,0 +1,252 @@
+"""Counters beside the automaton: what it costs to finish a text, in characters, with a bounded number of tokens.
+
+The *finish* array of a moment gives, for every value (`steps`) that a token may lead to, the fewest code points with which the text can
+still become valid: 0 where it may end there; `FOREVER` where no tokens of this vocabulary, within the budget, make it valid. A
+token is allowed exactly where the code points that it begins, and those needed after it, fit in what is left of the text's limit.
+Code points past a stop, and those of a removed stop phrase, do not count, so values past a stop cost less than nothing.
+
+Finish arrays are found backwards: with no token left a text must end; with one more token it costs the least over all classes of
+tokens. Two things make this cheap. Where every byte that the automaton reads is a token of its own, any text can be
+written, and shortest paths over bytes give the answer for large budgets without looking at classes. And each array follows from the one
+before, so that a sequence which comes back to an array seen before repeats from there on.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from lmqlc.compiler.masks.classes import TokenClasses
+from lmqlc.compiler.masks.steps import Steps
+
+Finish = npt.NDArray[np.int32]
+
+FOREVER = 1 << 29
+"""The cost where a text cannot be finished; sums of it with character counts stay within int32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """What is special about a count of tokens: how the next token is read, and what finishing costs after it.
+
+    number: unique within one automaton; equal moments have equal numbers. region: of the count. pair: of the next token.
+    finish: int32[width] after the next token; None where no token may follow.
+    costs: `finish` for reading single entries fast.
+    """
+
+    number: int
+    region: int
+    pair: int
+    finish: Finish | None
+    costs: memoryview
+
+
+class _Sequence:
+    """Finish arrays that each follow from the one before; repeats are found and folded."""
+
+    def __init__(self, first: Finish, step: Callable[[Finish], Finish]) -> None:
+        self._step = step
+        self._arrays = [first]
+        self._places = {first.tobytes(): 0}
+        self._loop: int | None = None
+
+    def at(self, place: int) -> Finish:
+        while place >= len(self._arrays) and self._loop is None:
+            array = self._step(self._arrays[-1])
+            known = self._places.setdefault(array.tobytes(), len(self._arrays))
+            if known < len(self._arrays):
+                self._loop = known
+            else:
+                self._arrays.append(array)
+        if self._loop is not None and place >= len(self._arrays):
+            place = self._loop + (place - self._loop) % (len(self._arrays) - self._loop)
+        return self._arrays[place]
+
+    def settles(self) -> Finish:
+        """The array that the sequence comes to a rest at. Only for sequences that do: those within one region."""
+        while self._loop is None:
+            self.at(len(self._arrays))
+        return self._arrays[-1]
+
+
+_KEPT = 256
+"""Sequences kept for regions before the last one: each budget that is asked for has its own."""
+
+
+class Costs:
+    """Finish arrays of one automaton over one vocabulary, computed when first needed.
+
+    removed: code points of the stop phrase that is cut off at a stop; 0 where stops keep theirs.
+    spelled: every byte that a live transition reads is a token of its own.
+    """
+
+    def __init__(self, steps: Steps, classes: TokenClasses, *, removed: int, spelled: bool) -> None:
+        self._steps = steps
+        self._classes = classes
+        self._removed = removed
+        self.top = steps.bounds[-1]
+        self._last = len(steps.bounds) - 1
+        self._early: dict[tuple[int, int | None], _Sequence] = {}
+        self._late: _Sequence | None = None
+        self._moments: dict[tuple[int, int, int], Moment] = {}
+        self._limit: Finish | None = None
+        self._bytes = 0
+        if spelled:
+            self._limit, self._bytes = self._spell()
+
+    def terminal(self, region: int) -> Finish:
+        """int32[width], cost where no further token may follow."""
+        steps = self._steps
+        finish = np.full(steps.width, FOREVER, np.int32)
+        finish[: steps.states][steps.automaton.accepts[region]] = 0
+        finish[steps.states :] = -np.arange(steps.width - steps.states) - self._removed
+        return finish
+
+    def step(self, finish: Finish, region: int, pair: int) -> Finish:
+        """The costs at counts of a region, from those with one token more, which is read in a pair."""
+        before = self.terminal(region)
+        for block in self._classes.all():
+            table = block.table[pair]
+            through = (finish.take(table) + block.chars).min(axis=1)
+            part = before[block.first : block.first + len(table)]
+            np.minimum(part, through, out=part)
+        before[before > FOREVER // 2] = FOREVER
+        before[0] = FOREVER
+        return before
+
+    def unlimited(self) -> Finish:
+        """Costs in the last region without a budget: what is `FOREVER` here can never be finished."""
+        if self._limit is None:
+            self._limit = self._sequence().settles()
+        return self._limit
+
+    def within(self, left: int | None) -> Finish:
+        """Costs in the last region with at most `left` further tokens (None: any number)."""
+        if left is None or (self._limit is not None and left >= self._bytes):
+            return self.unlimited()
+        return self._sequence().at(left)
+
+    def _sequence(self) -> _Sequence:
+        if self._late is None:
+            last = self._last
+            pair = 2 * last if self._steps.pairs > 1 else 0
+            self._late = _Sequence(self.terminal(last), lambda finish: self.step(finish, last, pair))
+        return self._late
+
+    def after(self, count: int, budget: int | None) -> Finish | None:
+        """Costs after the token that brings the count to `count`; None where the budget has no such token."""
+        if budget is not None and count > budget:
+            return None
+        if count >= self.top:
+            return self.within(None if budget is None else budget - count)
+        region = self._steps.region(count)
+        end = self._steps.bounds[region + 1]
+        if budget is not None and budget < end:
+            return self._before(region, budget, budget).at(budget - count)
+        return self._before(region, end - 1, budget).at(end - 1 - count)
+
+    def _before(self, region: int, latest: int, budget: int | None) -> _Sequence:
+        """The arrays of a region's counts, from its latest possible one backwards."""
+        sequence = self._early.get((region, budget))
+        if sequence is None:
+            if len(self._early) >= _KEPT:
+                self._early.clear()
+            if budget == latest:
+                first = self.terminal(region)
+            else:
+                following = self.after(latest + 1, budget)
+                assert following is not None
+                first = self.step(following, region, self._steps.pair(latest))
+            pair = 2 * region if self._steps.pairs > 1 else 0
+            sequence = self._early[region, budget] = _Sequence(first, lambda finish: self.step(finish, region, pair))
+        return sequence
+
+    def moment(self, region: int, pair: int, finish: Finish | None) -> Moment:
+        """The one moment of these properties. Moments hold their arrays, so the identity of an array stays its own."""
+        key = (region, pair, id(finish))
+        moment = self._moments.get(key)
+        if moment is None:
+            costs = (np.zeros(0, np.int32) if finish is None else finish).data
+            moment = self._moments[key] = Moment(len(self._moments), region, pair, finish, costs)
+        return moment
+
+    def _spell(self) -> tuple[Finish, int]:
+        """Costs in the last region by shortest paths over bytes, and the most bytes that the shortest of them take."""
+        finish = self.terminal(self._last)
+        costs = self.by_bytes
+        finish[list(costs)] = [chars for chars, _ in costs.values()]
+        finish[0] = FOREVER
+        return finish, max((count for _, count in costs.values()), default=0)
+
+    @cached_property
+    def by_bytes(self) -> dict[int, tuple[int, int]]:
+        """(code points, bytes) of the cheapest way to finish by value, for the values that can, in the last region; whatever the tokens."""
+        return byte_costs(self._steps, self._last, self.terminal(self._last))
+
+
+def byte_costs(steps: Steps, region: int, terminal: Finish) -> dict[int, tuple[int, int]]:
+    """(code points, bytes) of the cheapest way to finish from every state that can, reading bytes within one region of token counts."""
+    before = _edges_back(steps, region)
+    heap = [(int(terminal[value]), 0, value) for value in np.flatnonzero(terminal[: steps.states + 1] < FOREVER).tolist()]
+    heapq.heapify(heap)
+    done: dict[int, tuple[int, int]] = {}
+    while heap:
+        chars, count, value = heapq.heappop(heap)
+        if value in done:
+            continue
+        done[value] = (chars, count)
+        for state, lead in before.get(value, ()):
+            if state not in done:
+                heapq.heappush(heap, (chars + lead, count + 1, state))
+    return done
+
+
+def _edges_back(steps: Steps, region: int) -> dict[int, list[tuple[int, int]]]:
+    """By value: the states one byte before it, with the code points that the byte begins."""
+    first = steps.first[2 * region if steps.pairs > 1 else 0]
+    states, classes = np.nonzero(first)
+    leads = np.zeros(steps.classes, np.int64)
+    for byte in range(256):
+        leads[steps.byte_class[byte]] = steps.lead(byte)
+    values = first[states, classes] % steps.width
+    keys = np.unique((values * steps.states + states) * 2 + leads[classes])
+    back: dict[int, list[tuple[int, int]]] = {}
+    for key in keys.tolist():
+        pair, lead = divmod(key, 2)
+        value, state = divmod(pair, steps.states)
+        back.setdefault(value, []).append((state, lead))
+    return back
+
+
+class Horizon:
+    """The moments of one hole: the costs of one automaton under one token budget (None: none)."""
+
+    def __init__(self, steps: Steps, costs: Costs, budget: int | None) -> None:
+        self._steps = steps
+        self._costs = costs
+        self._budget = budget
+        self.last = costs.top if budget is None else max(budget, 0)
+        """Counts are kept up to this; with no budget, all beyond are the same moment."""
+        self._moments: dict[int, Moment] = {}
+
+    def moment(self, count: int) -> Moment:
+        """The moment after `count` tokens."""
+        moment = self._moments.get(count)
+        if moment is None:
+            finish = self._costs.after(count + 1, self._budget)
+            moment = self._moments[count] = self._costs.moment(self._steps.region(count), self._steps.pair(count), finish)
+        return moment
+
+    def indifferent(self, count: int) -> bool:
+        """Whether neither the count of tokens nor the budget restricts what may follow."""
+        if count < self._costs.top or (self._budget is not None and count >= self._budget):
+            return False
+        return self._costs.after(count + 1, self._budget) is self._costs.unlimited()
+
+    def now(self, count: int) -> Finish | None:
+        """Costs at a count that has been reached; None past the budget."""
+        return self._costs.after(count, self._budget)

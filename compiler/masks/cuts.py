@@ -1,0 +1,102 @@
+"""How much of a text a stop removes, and the token history that this needs.
+
+With no removed phrase nothing but the overrun is cut; with a single fixed one, its length. Otherwise the phrases that end
+where the text stops are compared: the longest wins among those for which the rest of the formula holds, which for a removed phrase
+means that the automaton accepts the text before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lmqlc.backends.base import Vocabulary
+from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+
+
+class Written:
+    """The tokens of a text, newest first, shared between states. Equality is by content; the hash is kept."""
+
+    __slots__ = ("before", "count", "hash", "token")
+
+    def __init__(self, before: Written | None, token: int) -> None:
+        self.before = before
+        self.token = token
+        self.count: int = 1 if before is None else before.count + 1
+        self.hash: int = hash((None if before is None else before.hash, token))
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Written) or self.hash != other.hash or self.count != other.count:
+            return False
+        mine: Written | None = self
+        theirs: Written | None = other
+        while mine is not None and theirs is not None and mine is not theirs:
+            if mine.token != theirs.token:
+                return False
+            mine, theirs = mine.before, theirs.before
+        return True
+
+    def tokens(self) -> list[int]:
+        """Token ids, oldest first."""
+        found = []
+        at: Written | None = self
+        while at is not None:
+            found.append(at.token)
+            at = at.before
+        return found[::-1]
+
+
+def fixed_cut(phrases: tuple[StopPhrase, ...]) -> int | None:
+    """Bytes that every stop removes, None where that depends on the text."""
+    lengths = {0 if phrase.keep else None if phrase.text is None else len(phrase.text.encode()) for phrase in phrases} or {0}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def removed_bytes(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], overrun: int) -> int:
+    """Bytes of the stop phrase to remove where `tokens` stop `overrun` bytes before their end; 0 where the phrase stays."""
+    text = b"".join(vocabulary.tokens[token] for token in tokens)
+    text = text[: len(text) - overrun]
+    holds = _holds(automaton, vocabulary, tokens, len(text))
+    best, removed = -1, 0
+    for phrase in automaton.phrases:
+        for length in _lengths(phrase, text):
+            if length > best and (phrase.keep or holds[len(text) - length]):
+                best, removed = length, 0 if phrase.keep else length
+    return removed
+
+
+def _lengths(phrase: StopPhrase, text: bytes) -> Iterator[int]:
+    """Lengths in bytes with which a phrase ends where the text ends."""
+    if phrase.text is not None:
+        fixed = phrase.text.encode()
+        if text.endswith(fixed):
+            yield len(fixed)
+        return
+    assert phrase.pattern is not None
+    pattern, characters = re.compile(phrase.pattern, phrase.flags), text.decode()
+    for start in range(len(characters) + 1):
+        rest = characters[start:]
+        if pattern.fullmatch(rest):
+            yield len(rest.encode())
+
+
+def _holds(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], length: int) -> list[bool]:
+    """bool[length + 1]: the automaton accepts the text up to a byte, with the tokens that reach into it."""
+    bounds = automaton.token_bounds.tolist()
+    regions = len(automaton.delta)
+    state, room = automaton.start, automaton.char_limit
+    holds = [bool(automaton.accepts[0, state])]
+    for count, token in enumerate(tokens, 1):
+        before = sum(bound < count for bound in bounds) - 1
+        region = sum(bound <= count for bound in bounds) - 1
+        for at, byte in enumerate(vocabulary.tokens[token]):
+            if len(holds) > length:
+                return holds
+            state = int(automaton.delta[(region if at else before) % regions, state, automaton.byte_class[byte]])
+            if room is not None:
+                room -= not 0x80 <= byte < 0xC0
+            holds.append(bool(automaton.accepts[region, state]) and (room is None or room >= 0))
+    return holds

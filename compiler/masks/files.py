@@ -1,0 +1,121 @@
+"""Named arrays in one file, mapped into memory without copying; and where caches live.
+
+Layout, little-endian: the magic `LMQARR`, uint16 format version, uint64 length of the header, the header (JSON: `meta`, any JSON
+object, and `arrays`, a list of `[name, dtype, shape, offset]` with offsets from the start of the data), then the data, every array on a
+64-byte boundary. Nothing is pickled. Opening maps the file and checks the header; the arrays themselves are read when they are used.
+Files appear by an atomic rename, so that a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from lmqlc.grammar.errors import ArtifactError
+
+Array = npt.NDArray[Any]
+
+MAGIC = b"LMQARR"
+FORMAT_VERSION = 1
+_ALIGN = 64
+_HEAD = struct.Struct("<6sHQ")
+_DTYPES = {name: np.dtype(name) for name in ("|b1", "|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f4")}
+
+
+def cache_folder() -> Path:
+    """`$LMQLC_CACHE`, else `$XDG_CACHE_HOME/lmqlc`, else `~/.cache/lmqlc`. Not created here."""
+    named = os.environ.get("LMQLC_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lmqlc"
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGN) * _ALIGN
+
+
+def pack_arrays(arrays: Mapping[str, Array], meta: Mapping[str, object]) -> bytes:
+    """The file's bytes. Arrays of other types than bool, uint8/16/32, int16/32/64 and float32 raise ValueError."""
+    entries, chunks, offset = [], [], 0
+    for name, array in arrays.items():
+        flat = np.ascontiguousarray(array)
+        dtype = flat.dtype.newbyteorder("<").str
+        if dtype not in _DTYPES:
+            raise ValueError(f"array {name!r} has the type {flat.dtype}, which files do not hold")
+        data = flat.astype(_DTYPES[dtype], copy=False).tobytes()
+        entries.append([name, dtype, list(array.shape), offset])
+        chunks.append(data.ljust(_aligned(len(data)), b"\0"))
+        offset += len(chunks[-1])
+    header = json.dumps({"meta": dict(meta), "arrays": entries}, sort_keys=True).encode()
+    head = _HEAD.pack(MAGIC, FORMAT_VERSION, len(header)) + header
+    return head.ljust(_aligned(len(head)), b"\0") + b"".join(chunks)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, object]) -> None:
+    """Write the file and rename it into place. Raises OSError where the folder cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(pack_arrays(arrays, meta))
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays (read-only, mapped) and the meta object. Raises FileNotFoundError, or ArtifactError for anything malformed."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < _HEAD.size:
+            raise ArtifactError(f"{path.name}: too short to hold arrays")
+        return unpack_arrays(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path.name)
+
+
+def unpack_arrays(data: bytes | mmap.mmap, name: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Arrays over `data`, without copying. `name` is for error messages. Raises ArtifactError."""
+    if len(data) < _HEAD.size:
+        raise ArtifactError(f"{name}: too short to hold arrays")
+    magic, version, length = _HEAD.unpack(data[: _HEAD.size])
+    if magic != MAGIC:
+        raise ArtifactError(f"{name}: not a file of arrays")
+    if version != FORMAT_VERSION:
+        raise ArtifactError(f"{name}: format version {version}; this release reads version {FORMAT_VERSION}")
+    if length > len(data) - _HEAD.size:
+        raise ArtifactError(f"{name}: cut short")
+    try:
+        header = json.loads(data[_HEAD.size : _HEAD.size + length])
+        entries, meta = header["arrays"], header["meta"]
+        start = _aligned(_HEAD.size + length)
+        arrays = {str(entry[0]): _view(data, entry, start, name) for entry in entries}
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ArtifactError(f"{name}: damaged header") from error
+    if not isinstance(meta, dict):
+        raise ArtifactError(f"{name}: damaged header")
+    return arrays, meta
+
+
+def _view(data: bytes | mmap.mmap, entry: list[Any], start: int, name: str) -> Array:
+    """One array of the header's list; every number in it is untrusted."""
+    key, dtype_name, shape, offset = entry
+    dtype = _DTYPES.get(dtype_name) if isinstance(dtype_name, str) else None
+    numbers = [offset, *shape]
+    if dtype is None or any(type(number) is not int or number < 0 for number in numbers):
+        raise ArtifactError(f"{name}: the array {key!r} is described wrongly")
+    count = math.prod(shape)
+    if start + offset + count * dtype.itemsize > len(data):
+        raise ArtifactError(f"{name}: the array {key!r} is cut short")
+    array = np.frombuffer(data, dtype=dtype, count=count, offset=start + offset) if count else np.zeros(0, dtype)
+    array = array.reshape(shape)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,140 @@
+"""An automaton's transitions laid out for walking tokens: stops absorbed, overrun counted, regions of token counts side by side.
+
+A *value* is where a token leads: a state `0 <= v < S` (0 is dead), or `S + a`: a stop was reached inside or at the end of the token, and
+the token begins `a` code points past it (always 0 where characters are not counted). Values are `0 <= v < width`.
+
+A *pair* says in which regions of token counts a token is read: its first byte in the region of the count before it, its other bytes,
+and the stops it meets, in the region of the count with it. That is pair `2 r` within region r and `2 r + 1` from r to r + 1; automata
+whose transitions and stops are the same in every region have the one pair 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from lmqlc.compiler.automata.automaton import TextAutomaton
+
+Values = npt.NDArray[np.intp]
+
+_LEAD = np.array([not 0x80 <= byte < 0xC0 for byte in range(256)])
+"""bool[256]: the byte begins a code point."""
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Tables of one automaton over S states, R regions, P pairs, `width` values and B byte classes.
+
+    byte_class: uint8[256]. first: intp[P, S, B], global values after a token's first byte. rest: intp[R' * width, B] flattened, from
+    global value and byte class. A global value is `region * width + value`, with 0 for dead in every region; R' is 1 where P is 1.
+    """
+
+    automaton: TextAutomaton
+    counts_chars: bool
+    width: int
+    byte_class: npt.NDArray[np.uint8]
+    first: Values
+    rest: Values
+
+    @property
+    def states(self) -> int:
+        return len(self.automaton.delta[0])
+
+    @property
+    def pairs(self) -> int:
+        return len(self.first)
+
+    @property
+    def classes(self) -> int:
+        return len(self.first[0, 0])
+
+    @cached_property
+    def bounds(self) -> list[int]:
+        """First count of every region."""
+        bounds: list[int] = self.automaton.token_bounds.tolist()
+        return bounds
+
+    def region(self, count: int) -> int:
+        """The region in which a count of tokens lies."""
+        region = len(self.bounds) - 1
+        while self.bounds[region] > count:
+            region -= 1
+        return region
+
+    def pair(self, count: int) -> int:
+        """The pair in which the token after `count` others is read."""
+        if self.pairs == 1:
+            return 0
+        before = self.region(count)
+        return 2 * before + self.region(count + 1) - before
+
+    def bytes_to_stop(self, q: int, token: bytes, pair: int) -> int:
+        """Bytes of a token up to the first stop; all of them where there is none."""
+        classes, width, states = self.classes, self.width, self.states
+        value = int(self.first[pair, q, self.byte_class[token[0]]])
+        for read in range(1, len(token)):
+            if value % width >= states:
+                return read
+            value = int(self.rest[value * classes + int(self.byte_class[token[read]])])
+        return len(token)
+
+    @cached_property
+    def only_byte(self) -> list[int | None]:
+        """The byte of every byte class that holds a single one, None for the others."""
+        members = [np.flatnonzero(self.byte_class == number) for number in range(self.classes)]
+        return [int(found[0]) if len(found) == 1 else None for found in members]
+
+    def lead(self, byte: int) -> int:
+        """Code points that a byte begins, 0 where characters are not counted."""
+        return int(self.counts_chars and bool(_LEAD[byte]))
+
+
+def regions_differ(automaton: TextAutomaton) -> bool:
+    """Whether the way a token is read depends on the count of tokens."""
+    return automaton.delta.shape[0] > 1 or bool((automaton.stops != automaton.stops[0]).any())
+
+
+def lay_out(automaton: TextAutomaton, max_chars: int) -> Steps:
+    """The tables of an automaton. max_chars: the most code points that one token of the vocabulary begins."""
+    counts = automaton.char_limit is not None
+    overruns = max_chars + 1 if counts and bool(automaton.stops.any()) else 1
+    byte_class, old = _byte_classes(automaton.byte_class, overruns > 1)
+    _, states, _ = automaton.delta.shape
+    width = states + overruns
+    regions = len(automaton.token_bounds) if regions_differ(automaton) else 1
+    first, blocks = [], []
+    for region in range(regions):
+        inside = automaton.delta[region % automaton.delta.shape[0]][:, old]
+        rest = np.zeros((width, len(old)), np.intp)
+        rest[:states] = _absorb(automaton, region, inside, width)
+        rest[states:] = _overrun(states, overruns, byte_class, len(old)) + region * width
+        blocks.append(rest)
+        first.append(rest[:states])
+        if region + 1 < regions:
+            first.append(_absorb(automaton, region + 1, inside, width))
+    return Steps(automaton, counts, width, byte_class, np.stack(first), np.concatenate(blocks).reshape(-1))
+
+
+def _byte_classes(byte_class: npt.NDArray[np.uint8], split: bool) -> tuple[npt.NDArray[np.uint8], Values]:
+    """Byte classes, split into first and continuation bytes of characters if asked; and the old class of every new one."""
+    keys = byte_class.astype(np.intp) * 2 + (_LEAD if split else 0)
+    found, classes = np.unique(keys, return_inverse=True)
+    return classes.astype(np.uint8), found // 2
+
+
+def _absorb(automaton: TextAutomaton, region: int, states: npt.NDArray[np.int32], width: int) -> Values:
+    """Global values of next states that are reached in a region."""
+    stopped = automaton.stops[region][states]
+    values = np.where(stopped, automaton.delta.shape[1], states).astype(np.intp)
+    return np.where(values == 0, 0, values + region * width)
+
+
+def _overrun(states: int, overruns: int, byte_class: npt.NDArray[np.uint8], classes: int) -> Values:
+    """Values after a byte that follows a stop: one more code point past it where the byte begins one."""
+    lead = np.zeros(classes, np.intp)
+    lead[byte_class] = _LEAD if overruns > 1 else 0
+    past = np.minimum(np.arange(overruns)[:, None] + lead, overruns - 1)
+    values: Values = states + past
+    return values

@@ -1,0 +1,181 @@
+"""A text automaton over one vocabulary: exact token masks, one table lookup per token.
+
+How tokens count. Every token that is produced counts one, an overrun last token included; end-of-text and a discarded token of the
+following literal count nothing. A text is judged with the tokens that reach into it, so tokens wholly inside a removed stop phrase
+do not count for `len(TOKENS(X))`, while all tokens produced count for `max_tokens`.
+
+A state is `(q, count, room, written)`: the automaton's state at a token boundary, the tokens so far (no further than they matter),
+the code points left of the text's limit (0 without one; negative within a stop phrase that will be removed), and the tokens written
+where a stop's cut depends on them. An ended text is `(ENDED, cut, 0, None)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from lmqlc.backends.base import Vocabulary
+from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.masks.core import Core, core_of
+from lmqlc.compiler.masks.counters import Horizon
+from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes
+from lmqlc.compiler.masks.forced import forced_bytes
+from lmqlc.compiler.masks.forms import Mask
+from lmqlc.compiler.masks.interface import Bits
+from lmqlc.grammar.errors import UnsatisfiableConstraint
+
+State = tuple[int, int, int, Written | None]
+Encode = Callable[[str], list[int]]
+
+ENDED = -1
+_REMEMBERED = 1 << 16
+"""Masks remembered by exact state; past this, the memory is cleared and filled again by what matters of a state."""
+
+
+class TokenAutomaton:
+    """A `TokenConstraint` that is exactly right. Made by `link`."""
+
+    exact = True
+
+    def __init__(self, core: Core, *, max_tokens: int | None, follow: str, encode: Encode | None) -> None:
+        self.core = core
+        self.vocabulary = core.vocabulary
+        self.max_tokens = max_tokens
+        self.follow = follow
+        self._encode = encode
+        self._width = len(core.vocabulary)
+        self._states = core.steps.states
+        self._horizon = Horizon(core.steps, core.costs, max_tokens)
+        self._masks = core.masks(follow)
+        self._eos = frozenset(core.eos.tolist())
+        self._cut = fixed_cut(core.automaton.phrases)
+        self._limit = core.automaton.char_limit or 0
+        self._seen: dict[State, Bits] = {}
+
+    def start(self) -> State:
+        """The state of the empty text."""
+        automaton = self.core.automaton
+        if automaton.stops[self.core.steps.region(0), automaton.start]:
+            return (ENDED, 0, 0, None)
+        return (automaton.start, 0, self._limit, None)
+
+    def satisfiable(self) -> bool:
+        """Whether some tokens within the budget make a valid text."""
+        q, count, room, _ = self.start()
+        finish = self._horizon.now(count)
+        return q == ENDED or (finish is not None and int(finish[q]) <= room)
+
+    def mask(self, state: Any) -> Bits:
+        """The allowed tokens of a state; see `TokenConstraint`."""
+        bits = self._seen.get(state)
+        return self.form(state).bits if bits is None else bits
+
+    def form(self, state: Any) -> Mask:
+        """The mask of a state with its other forms."""
+        mask = self._choice(cast(State, state))[0]
+        if state[3] is None:
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            self._seen[state] = mask.bits
+        return mask
+
+    def _choice(self, state: State) -> tuple[Mask, bool]:
+        """The mask of a state, and whether the text can go on."""
+        q, count, room, _ = state
+        if q == ENDED:
+            return self._masks.nothing, False
+        moment = self._horizon.moment(count)
+        return self._masks.get(q, room, moment, self._final(q, moment.region, room))
+
+    def _final(self, q: int, region: int, room: int) -> bool:
+        return room >= 0 and bool(self.core.automaton.accepts[region, q])
+
+    def advance(self, state: Any, token_id: int) -> State | None:
+        """The state after a token, None where it is not allowed."""
+        q, count, room, written = cast(State, state)
+        if q == ENDED or not 0 <= token_id < self._width:
+            return None
+        moment = self._horizon.moment(count)
+        if moment.finish is not None:
+            block = self.core.classes.block(q)
+            kind = block.token_classes[token_id]
+            value = block.values[(moment.pair * block.states + q - block.first) * block.classes + kind]
+            chars = block.token_chars[kind]
+            if moment.costs[value] + chars <= room:
+                if self._cut is None:
+                    written = Written(written, token_id)
+                if value >= self._states:
+                    return self._stop(q, count, written, token_id)
+                return (value, min(count + 1, self._horizon.last), room - chars, written)
+        return self._end(q, moment.region, room, token_id)
+
+    def _end(self, q: int, region: int, room: int, token_id: int) -> State | None:
+        """The state after a token that ends the text without adding to it."""
+        if not self._final(q, region, room):
+            return None
+        if token_id in self._eos:
+            return (ENDED, 0, 0, None)
+        if token_id in self._masks.follow:
+            return (ENDED, len(self.vocabulary.tokens[token_id]), 0, None)
+        return None
+
+    def _stop(self, q: int, count: int, written: Written | None, token_id: int) -> State:
+        """The state after a token in which a stop is reached."""
+        steps, token = self.core.steps, self.vocabulary.tokens[token_id]
+        overrun = len(token) - steps.bytes_to_stop(q, token, steps.pair(count))
+        if self._cut is not None:
+            return (ENDED, overrun + self._cut, 0, None)
+        assert written is not None
+        removed = removed_bytes(self.core.automaton, self.vocabulary, written.tokens(), overrun)
+        return (ENDED, overrun + removed, 0, None)
+
+    def is_final(self, state: Any) -> bool:
+        """Whether the text so far (after the cut, where it has ended) is valid."""
+        q, count, room, _ = cast(State, state)
+        return q == ENDED or self._final(q, self.core.steps.region(count), room)
+
+    def is_closed(self, state: Any) -> bool:
+        """Whether the text is valid and nothing can be added to it."""
+        return self.is_final(state) and not self._choice(cast(State, state))[1]
+
+    def stopped(self, state: Any) -> int | None:
+        """None while decoding goes on, else the bytes to cut from the end of what was written."""
+        q, cut, _, _ = cast(State, state)
+        return cut if q == ENDED else None
+
+    def forced(self, state: Any) -> list[int]:
+        """The tokens of the longest text without a choice, as the tokenizer writes it; empty where its tokens would matter."""
+        q, count, room, _ = cast(State, state)
+        if q == ENDED or self._encode is None or not self._horizon.indifferent(count):
+            return []
+        text = forced_bytes(self.core.steps, self.core.costs.by_bytes, q, room)
+        if not text or not self._horizon.indifferent(count + len(text)):
+            return []
+        ids = self._encode(text.decode())
+        at: State | None = cast(State, state)
+        for place, token_id in enumerate(ids):
+            at = None if at is None else self.advance(at, token_id)
+            if at is None or (at[0] == ENDED and place + 1 < len(ids)):
+                return []
+        return ids
+
+
+def link(
+    automaton: TextAutomaton,
+    vocabulary: Vocabulary,
+    *,
+    max_tokens: int | None = None,
+    follow: str | None = None,
+    encode: Encode | None = None,
+) -> TokenAutomaton:
+    """The automaton over a vocabulary.
+
+    max_tokens: the most tokens that the text may take, end-of-text not counted. follow: the literal after the hole. encode: text to token
+    ids as the model's tokenizer does it in the middle of a text; without it `forced` is always empty.
+    Raises UnsatisfiableConstraint where no tokens of the vocabulary, within `max_tokens`, make a valid text.
+    """
+    linked = TokenAutomaton(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow or "", encode=encode)
+    if not linked.satisfiable():
+        bound = "" if max_tokens is None else f" of at most {max_tokens} tokens"
+        raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")
+    return linked
