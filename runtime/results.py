@@ -5,23 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "distribution", "replaced"]
+FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "distribution", "replaced", "query"]
 """How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own token budget, the
-query's `max_len`, a distribution, or a decorator that gave the value."""
+query's `max_len`, a distribution, a decorator that gave the text, or a nested query that gave the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenResult:
-    """One decoded token: id, text (its bytes, lossily decoded) and natural log-probability at temperature 1, before masks."""
+    """One token: id, text (its bytes, lossily decoded) and natural log-probability at temperature 1, before masks.
+
+    forced: written because the constraint left no choice; its log-probability is 0.0, since the model was not asked.
+    """
 
     id: int
     text: str
     logprob: float
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HoleResult:
-    """One decoded hole. `text` is what stands in the prompt, `value` what the program sees."""
+    """One decoded hole.
+
+    text: the final text. In the prompt one space may stand before it, where the hole is a number or of a plain-text type.
+    value: what the program sees. tokens: as decoded, with the token that ended the hole (end-of-text, the following text) and the
+    parts of tokens that a stop cut off.
+    """
 
     name: str
     text: str
@@ -53,7 +62,7 @@ class Result:
 
     prompt: the whole text. variables: hole name → Python value, last one wins. holes: every hole in order.
     value: what the program returned (None without `return`; see `returned`).
-    finish_reason: "end", or "length" where `max_len` ended the run.
+    finish_reason: "end", or "length" where `max_len` or the context window ended the run.
     """
 
     prompt: str = ""
@@ -65,3 +74,8 @@ class Result:
     returned: bool = False
     value: Any = None
     finish_reason: Literal["end", "length"] = "end"
+
+    @property
+    def score(self) -> float:
+        """Sum of the holes' log-probabilities: what branches are sorted by."""
+        return sum(hole.logprob for hole in self.holes)

@@ -1,0 +1,151 @@
+"""Decoding one hole for an interpreter: link, decode, value, decorators, log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lmqlc.backends.base import Tokenizer
+from lmqlc.compiler.ir import HoleIR
+from lmqlc.grammar.errors import LmqlError
+from lmqlc.runtime import decorators as deco
+from lmqlc.runtime.budget import EndOfRun, hole_budget
+from lmqlc.runtime.distribution import rank
+from lmqlc.runtime.holes import Budget, HoleRun, Written
+from lmqlc.runtime.link import link_hole, number_kind, whole_constraint
+from lmqlc.runtime.results import HoleResult, TokenResult
+from lmqlc.runtime.stream import CertainText, HoleStart, TokenEvent
+
+if TYPE_CHECKING:
+    from lmqlc.runtime.interpreter import Interpreter
+
+
+async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type: object, decorators: Sequence[object]) -> Any:
+    """Decode a hole after the prompt as it stands, and give its value.
+
+    Raises UnsatisfiableConstraint and ContextOverflow before the model is called, EndOfRun where the run's length is reached.
+    """
+    tokenizer = await at.run.tokenizer()
+    ids = at.prompt.ids(tokenizer)
+    budget = await _budget(at, hole, ids)
+    constraint = whole_constraint(hole.constraint, slots, hole_type)
+    kind = number_kind(constraint)
+    leading = not at.prompt.ends_in_space and _takes_space(kind, hole_type)
+    linked = link_hole(constraint, tokenizer, budget=budget.tokens, follow=hole.follow, leading_space=leading)
+    decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
+    shown = CertainText(linked.phrases)
+    at.emit(HoleStart(hole.name))
+    await _fill(at, decoding, ids, shown, decorators)
+    written = decoding.written()
+    text = written.text[1:] if leading and written.text.startswith(" ") else written.text
+    value = _value(kind or hole_type, text)
+    return await _conclude(at, hole, tokenizer, decoding, written, shown, (text, value), decorators)
+
+
+async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) -> Any:
+    """Rank the options of a `distribution` clause; the likeliest is the hole's value and stands in the prompt."""
+    tokenizer = await at.run.tokenizer()
+    ids = at.prompt.ids(tokenizer)
+    await _budget(at, hole, ids)
+    at.emit(HoleStart(hole.name))
+    ranked = await rank(await at.run.session(), tokenizer, ids, options)
+    best = max(range(len(options)), key=lambda i: ranked[i].probability)
+    value, text = options[best], str(options[best])
+    shares = [(option, row.probability) for option, row in zip(options, ranked, strict=True)]
+    at.log.distribution_variable, at.log.distribution_values = hole.name, shares
+    at.log.variables[f"P({hole.name})"] = shares
+    at.prompt.append_tokens(ranked[best].ids, text, tokenizer)
+    at.finished(HoleResult(hole.name, text, value, ranked[best].tokens, "distribution"), text)
+    return value
+
+
+async def _budget(at: Interpreter, hole: HoleIR, ids: Sequence[int]) -> Budget:
+    decoder, backend = at.run.decoder, await at.run.backend()
+    return hole_budget(hole.name, len(ids), max_len=decoder.max_len, max_tokens=decoder.max_tokens, context=backend.context_length)
+
+
+def _takes_space(kind: type | None, hole_type: object) -> bool:
+    """One space may stand before the text: numbers and plain-text types."""
+    if kind is not None:
+        return True
+    if hole_type is None or hole_type is str:
+        return False
+    from lmqlc.compiler.types import is_plain_text
+
+    return is_plain_text(hole_type)
+
+
+def _value(hole_type: object, text: str) -> Any:
+    """The Python value of a hole's text."""
+    if hole_type is None or hole_type is str:
+        return text
+    from lmqlc.compiler.types import decode
+
+    return decode(hole_type, text)
+
+
+async def _fill(at: Interpreter, decoding: HoleRun, ids: Sequence[int], shown: CertainText, decorators: Sequence[object]) -> None:
+    """Let the decoder fill a hole; tokens are counted, shown and told to streaming decorators as they come."""
+    listeners = deco.steps(decorators, "streaming")
+    usage = at.log.usage
+
+    async def told(token: TokenResult) -> None:
+        usage.forced += token.forced
+        usage.tokens += not token.forced
+        text = shown.feed(decoding.vocabulary.tokens[token.id]) if decoding.reason is None else ""
+        at.emit(TokenEvent(decoding.name, token, text))
+        for function in listeners:
+            await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
+
+    if decoding.reason is None:
+        await at.run.begin_hole(decoding.name)
+        batch = await at.run.batch()
+        await at.run.decoder.fill(decoding, ids, batch.ask, told, at.random)
+
+
+async def _conclude(
+    at: Interpreter,
+    hole: HoleIR,
+    tokenizer: Tokenizer,
+    decoding: HoleRun,
+    written: Written,
+    shown: CertainText,
+    final: tuple[str, Any],
+    decorators: Sequence[object],
+) -> Any:
+    """Post decorators, prompt, log; the hole's value."""
+    text, value = final
+    replaced, value = await _decorated(at, text, value, decorators)
+    if replaced is None:
+        tail = tokenizer.encode(written.tail, first=False) if written.tail else []
+        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer)
+    else:
+        text = replaced
+        at.prompt.append_text(replaced)
+    if decoding.reason is None:
+        raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
+    at.finished(HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason), shown.rest(written.text))
+    if decoding.reason == "length":
+        at.variables[hole.name] = value
+        raise EndOfRun
+    return value
+
+
+async def _decorated(at: Interpreter, text: str, value: Any, decorators: Sequence[object]) -> tuple[str | None, Any]:
+    """What post decorators make of a hole: the prompt's new text (None: as decoded) and the value.
+
+    A decorator that returns a string sets both, a pair sets value and text, None changes nothing, anything else sets the value.
+    """
+    replaced: str | None = None
+    for function in deco.steps(decorators, "post"):
+        given = await deco.call(function, value, text, at)
+        if given is None:
+            continue
+        if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str) and not isinstance(value, tuple):
+            value, text = given
+            replaced = text
+        elif isinstance(given, str):
+            value = text = replaced = given
+        else:
+            value = given
+    return replaced, value

@@ -1,0 +1,116 @@
+"""What decoders share: their arguments, and how a hole is filled one token at a time."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from difflib import get_close_matches
+
+import numpy as np
+from lmqlc.backends.base import Logits
+from lmqlc.grammar.errors import LmqlCompileError
+from lmqlc.runtime.holes import HoleRun, logprob
+from lmqlc.runtime.results import TokenResult
+
+Ask = Callable[[Sequence[int]], Awaitable[Logits]]
+"""Next-token logits `float32[V]` after an id sequence."""
+
+Told = Callable[[TokenResult], Awaitable[None]]
+"""Told about every token as soon as it is decoded."""
+
+COMMON = (
+    "max_len", "max_tokens", "chunksize", "chunk_timeout", "backend", "repetition_penalty", "frequency_penalty",
+    "presence_penalty", "cache", "verbose", "token_healing",
+)  # fmt: skip
+"""Arguments that every decoder takes."""
+
+MAX_LEN = 2048
+
+
+class BaseDecoder(ABC):
+    """A decoder of one run. `n` branches decode side by side; each has a random generator of its own, seeded by `seed`.
+
+    Subclasses name their further arguments in `takes` and say in `choose` which token comes next.
+    """
+
+    name = ""
+    takes: tuple[str, ...] = ()
+
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        for key in arguments:
+            self._check_known(key)
+        self.arguments = dict(arguments)
+        self.n = self.count("n", 1, least=1)
+        self.seed: int | None = None
+        self.max_len = self.count("max_len", MAX_LEN, least=1)
+        self.max_tokens = None if arguments.get("max_tokens") is None else self.count("max_tokens", 0, least=1)
+        self.token_healing = bool(arguments.get("token_healing", True))
+        self.repetition_penalty = self.number("repetition_penalty", 1.0, above=0.0)
+        self.frequency_penalty = self.number("frequency_penalty", 0.0)
+        self.presence_penalty = self.number("presence_penalty", 0.0)
+
+    @abstractmethod
+    def choose(self, hole: HoleRun, logits: Logits, random: np.random.Generator) -> int:
+        """The next token of a hole, a legal one, from penalised logits `float32[V]` before masks."""
+
+    async def fill(self, hole: HoleRun, prompt: Sequence[int], ask: Ask, told: Told, random: np.random.Generator) -> None:
+        """Decode a hole to its end after the ids of the prompt."""
+        while hole.reason is None:
+            forced = hole.forced()
+            if forced:
+                await self._write(hole, forced, told)
+                continue
+            sequence = [*prompt, *hole.ids]
+            logits = await ask(sequence)
+            token = self.choose(hole, self.penalised(logits, sequence), random)
+            await told(hole.push(token, logprob(logits, token)))
+
+    async def _write(self, hole: HoleRun, forced: Sequence[int], told: Told) -> None:
+        for token in forced:
+            await told(hole.push(token, 0.0, forced=True))
+            if hole.reason is not None:
+                return
+
+    def penalised(self, logits: Logits, sequence: Sequence[int]) -> Logits:
+        """Logits after the penalties for tokens that stand in the sequence already; the same array where there are none.
+
+        Repetition: positive logits are divided by the penalty, others multiplied (Keskar et al. 2019, as `transformers` does it).
+        Frequency and presence: `penalty * count` and `penalty` are taken off (as in OpenAI's API).
+        """
+        if self.repetition_penalty == 1.0 and self.frequency_penalty == 0.0 and self.presence_penalty == 0.0:
+            return logits
+        ids, counts = np.unique(np.asarray(sequence, dtype=np.int64), return_counts=True)
+        changed = logits.copy()
+        seen = changed[ids]
+        seen = np.where(seen > 0, seen / self.repetition_penalty, seen * self.repetition_penalty)
+        changed[ids] = seen - self.frequency_penalty * counts - self.presence_penalty
+        return changed
+
+    def number(self, key: str, default: float, *, above: float = -math.inf) -> float:
+        """A float argument."""
+        value = self.arguments.get(key, default)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > above or math.isinf(value):
+            raise self._bad(key, value, "a number" if above == -math.inf else f"a number above {above:g}")
+        return float(value)
+
+    def count(self, key: str, default: int, *, least: int) -> int:
+        """An integer argument."""
+        value = self.arguments.get(key, default)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise self._bad(key, value, f"an integer of at least {least}")
+        return value
+
+    def _bad(self, key: str, value: object, wanted: str) -> LmqlCompileError:
+        return LmqlCompileError(f"`{key}` of the decoder `{self.name}` must be {wanted}, not {value!r}")
+
+    def _check_known(self, key: str) -> None:
+        known = (*self.takes, *COMMON)
+        if key not in known:
+            close = get_close_matches(key, known, 1)
+            hint = f"did you mean `{close[0]}`?" if close else f"it takes: {', '.join(known)}"
+            raise LmqlCompileError(f"the decoder `{self.name}` takes no argument `{key}`; {hint}")

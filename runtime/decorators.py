@@ -1,0 +1,83 @@
+"""Decorators of holes: `[@name X]`, `[@name(argument) @other X]`.
+
+A plain function is called after decoding with the value, or the value and the hole's text, or these and the context. A string that it
+returns becomes value and text, a pair is (value, text), None changes nothing, anything else becomes the value. `pre` marks a function
+called before, with the hole's name and the context: a string that it returns stands in the hole's place. `streaming` marks one called at
+every token with the text so far and the context. A class with methods `pre`, `post` and `streaming` takes part in each of them. Pre and
+streaming decorators run in order, post decorators in reverse.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+from lmqlc.grammar.errors import LmqlCompileError
+
+Moment = Literal["pre", "post", "streaming"]
+_MOMENT = "__lmql_decorator__"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def pre(function: F) -> F:
+    """Mark a decorator that runs before decoding."""
+    setattr(function, _MOMENT, "pre")
+    return function
+
+
+def post(function: F) -> F:
+    """Mark a decorator that runs after decoding; the default."""
+    setattr(function, _MOMENT, "post")
+    return function
+
+
+def streaming(function: F) -> F:
+    """Mark a decorator that runs at every token."""
+    setattr(function, _MOMENT, "streaming")
+    return function
+
+
+def steps(decorators: Sequence[object], moment: Moment) -> list[Callable[..., Any]]:
+    """The functions to call at a moment, in the order to call them; `decorators` are prepared."""
+    found = [function for decorator in decorators if (function := _step(decorator, moment)) is not None]
+    return found[::-1] if moment == "post" else found
+
+
+async def call(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a decorator with as many of the arguments as it takes; awaited where it is async."""
+    value = function(*arguments[: _arity(function, len(arguments))])
+    return await value if inspect.isawaitable(value) else value
+
+
+def prepared(decorators: Sequence[object]) -> list[object]:
+    """Decorators ready for one hole: classes with the methods of a decorator are instantiated. Raises LmqlCompileError for what is none."""
+    ready = [decorator() if isinstance(decorator, type) and _has_methods(decorator) else decorator for decorator in decorators]
+    for decorator in ready:
+        if not callable(decorator) and not _has_methods(decorator):
+            raise LmqlCompileError(
+                f"a decorator of a hole must be a function, or an object with `pre`, `post` or `streaming`, not {decorator!r}"
+            )
+    return ready
+
+
+def _has_methods(decorator: object) -> bool:
+    return not inspect.isroutine(decorator) and any(callable(getattr(decorator, name, None)) for name in ("pre", "post", "streaming"))
+
+
+def _step(decorator: object, moment: Moment) -> Callable[..., Any] | None:
+    if _has_methods(decorator):
+        method = getattr(decorator, moment, None)
+        return method if callable(method) else None
+    return decorator if callable(decorator) and getattr(decorator, _MOMENT, "post") == moment else None
+
+
+def _arity(function: Callable[..., Any], most: int) -> int:
+    """How many positional arguments a function takes, `most` at most; 1 where it cannot be known."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return most
+    return min(most, sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters))

@@ -1,0 +1,86 @@
+"""Exact log-probabilities of whole texts under a model, and their shares among the options given."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lmqlc.backends.base import Session, Tokenizer
+from lmqlc.grammar.errors import LmqlError
+from lmqlc.runtime.results import TokenResult
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One option: its ids, its tokens with log-probabilities, and its share among all options (they sum to 1)."""
+
+    ids: tuple[int, ...]
+    tokens: tuple[TokenResult, ...]
+    probability: float
+
+    @property
+    def logprob(self) -> float:
+        """Natural log-probability of the whole text after the prompt."""
+        return sum(token.logprob for token in self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Texts after a prompt, with their tokens and log-probabilities."""
+
+    prompt: str
+    values: tuple[str, ...]
+    tokens: tuple[tuple[TokenResult, ...], ...]
+
+    def scores(self, by: Literal["sum", "mean"] = "sum") -> list[float]:
+        """Every text's natural log-probability, or the mean of its tokens' (0.0 for a text without tokens)."""
+        totals = [sum(token.logprob for token in row) for row in self.tokens]
+        return totals if by == "sum" else [total / max(len(row), 1) for total, row in zip(totals, self.tokens, strict=True)]
+
+    def probs(self, by: Literal["sum", "mean"] = "sum") -> list[float]:
+        """The scores as shares that sum to 1."""
+        return _shares(self.scores(by))
+
+    def argmax(self, by: Literal["sum", "mean"] = "sum") -> str:
+        """The text with the highest score; the first one where several are equal."""
+        scores = self.scores(by)
+        return self.values[scores.index(max(scores))]
+
+
+async def score_texts(session: Session, tokenizer: Tokenizer, prompt: Sequence[int], texts: Sequence[str]) -> list[tuple[TokenResult, ...]]:
+    """The tokens of every text, each tokenised on its own, with their log-probabilities after the ids of the prompt (not empty)."""
+    encoded = [tokenizer.encode(text, first=False) for text in texts]
+    rows = await asyncio.gather(*(_score_ids(session, prompt, ids) for ids in encoded))
+    pieces = tokenizer.vocabulary.tokens
+    return [
+        tuple(TokenResult(i, pieces[i].decode("utf-8", "replace"), lp) for i, lp in zip(ids, row, strict=True))
+        for ids, row in zip(encoded, rows, strict=True)
+    ]
+
+
+async def rank(session: Session, tokenizer: Tokenizer, prompt: Sequence[int], options: Sequence[object]) -> list[Ranked]:
+    """Every option's log-probability and its share; raises LmqlError where there is no option."""
+    if not options:
+        raise LmqlError("a distribution needs at least one option")
+    scored = await score_texts(session, tokenizer, prompt, [str(option) for option in options])
+    totals = [sum(token.logprob for token in tokens) for tokens in scored]
+    return [Ranked(tuple(token.id for token in tokens), tokens, share) for tokens, share in zip(scored, _shares(totals), strict=True)]
+
+
+def _shares(logprobs: Sequence[float]) -> list[float]:
+    """`softmax` of natural log-probabilities; equal shares where none of them is possible."""
+    top = max(logprobs)
+    if math.isinf(top):
+        return [1.0 / len(logprobs)] * len(logprobs)
+    weights = [math.exp(value - top) for value in logprobs]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+async def _score_ids(session: Session, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:
+    if not ids:
+        return []
+    return [float(value) for value in await session.score([*prompt, *ids], len(prompt))]

@@ -1,0 +1,138 @@
+"""Query functions: Python functions whose docstring is a program."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import FrameType, MethodType, ModuleType
+from typing import Any
+
+from lmqlc.compiler.ir import INTERPRETER, Program
+from lmqlc.grammar.errors import LmqlCompileError
+from lmqlc.grammar.source import Source
+from lmqlc.runtime.arguments import bind_arguments, environment_for
+from lmqlc.runtime.decoders import takes
+from lmqlc.runtime.execute import execute, outcome, run_coroutine
+from lmqlc.runtime.interpreter import CURRENT
+from lmqlc.runtime.nested import QueryCall
+from lmqlc.runtime.run import Settings
+
+RUN_OPTIONS = ("model", "decoder", "output_writer")
+"""Keywords of a call that choose how to run, beside the decoder's own arguments."""
+
+
+class QueryFunction:
+    """A callable query. It keeps the function's name and signature.
+
+    captured: names that the program sees beside the function's globals and its arguments: the local names where it was defined.
+    A call gives what the query returns, else its Result. Calls of an `async def`, and calls in a program, give an awaitable.
+    """
+
+    __lmql_query__ = True
+
+    def __init__(
+        self, function: Callable[..., Any], program: Program, settings: Settings, namespace: ModuleType | None, captured: Mapping[str, Any]
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.program = program
+        self.settings = settings
+        self.is_async = inspect.iscoroutinefunction(function)
+        self._function = function
+        self._namespace = namespace
+        self._captured = dict(captured)
+        self.__signature__ = inspect.signature(function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_async or _in_program(sys._getframe(1)):
+            return self.call(args, kwargs)
+        return run_coroutine(self.start(args, kwargs))
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> QueryCall:
+        """A call that has not begun."""
+        return QueryCall(self, args, kwargs)
+
+    def environment(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Globals of one call. Raises TypeError for arguments that do not fit the signature, LmqlError for names nobody binds."""
+        own, _ = self._split(kwargs)
+        bound = self.__signature__.bind(*args, **own)
+        bound.apply_defaults()
+        around = {**getattr(self._function, "__globals__", {}), **self._captured, **inspect.getclosurevars(self._function).nonlocals}
+        environment = environment_for(self._namespace, {**around, "__name__": self._function.__module__, **bound.arguments})
+        bind_arguments(self.program, (), {}, known=environment)
+        return environment
+
+    async def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the query on a prompt of its own. Inside another query it uses that one's model, unless it names one."""
+        environment = self.environment(args, kwargs)
+        return outcome(await execute(self.program, environment, self._settings(self._split(kwargs)[1])))
+
+    def _split(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Keywords of the function itself, and those of the run."""
+        decoder = kwargs.get("decoder") or self.settings.decoder or self.program.decoder
+        options = {*RUN_OPTIONS, *takes(decoder)} - set(self.__signature__.parameters)
+        own = {key: value for key, value in kwargs.items() if key not in options}
+        return own, {key: value for key, value in kwargs.items() if key in options}
+
+    def _settings(self, given: Mapping[str, Any]) -> Settings:
+        settings = settings_with(self.settings, given)
+        outer = CURRENT.get()
+        if outer is not None:
+            settings = replace(settings, default_model=outer.run.chosen_model)
+        return settings
+
+
+def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """Settings with a call's own keywords: `model`, `decoder`, `output_writer`, and arguments of the decoder."""
+    rest = {key: value for key, value in given.items() if key not in RUN_OPTIONS}
+    writer = given.get("output_writer")
+    return replace(
+        settings,
+        model=given["model"] if given.get("model") is not None else settings.model,
+        decoder=given.get("decoder") or settings.decoder,
+        options={**settings.options, **rest},
+        writers=(*settings.writers, writer) if writer is not None else settings.writers,
+    )
+
+
+def program_source(function: Callable[..., Any]) -> Source:
+    """The program in a function's docstring; lines count as in the function's file, where that can be read.
+
+    Raises LmqlCompileError where there is no docstring.
+    """
+    if not function.__doc__ or not function.__doc__.strip():
+        raise LmqlCompileError(f"the query function `{function.__name__}` has no docstring: its program is written there, '''lmql … '''")
+    text = function.__doc__
+    head = text.lstrip()
+    if head.startswith("lmql") and not head[4:5].isidentifier():
+        text = text[: len(text) - len(head)] + head[4:]
+    first, newline, rest = text.partition("\n")
+    text = first.strip() + newline + textwrap.dedent(rest)
+    line = _docstring_line(function)
+    name = inspect.getsourcefile(function) if line else None
+    return Source(name or f"<query {function.__qualname__}>", "\n" * (line - 1 if name else 0) + text)
+
+
+def _docstring_line(function: Callable[..., Any]) -> int:
+    """The line of the file where a function's docstring begins; 0 where the file cannot be read."""
+    try:
+        lines, start = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return 0
+    found = tree.body[0] if tree.body else None
+    if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
+        return 0
+    return max(start, 1) + found.body[0].lineno - 1
+
+
+def _in_program(frame: FrameType) -> bool:
+    """The caller is a program's own coroutine, which awaits what it calls."""
+    return bool(frame.f_code.co_flags & inspect.CO_COROUTINE) and (INTERPRETER in frame.f_locals or INTERPRETER in frame.f_globals)

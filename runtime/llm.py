@@ -1,0 +1,67 @@
+"""A model as a value: what `lmql.model(…)` gives. It generates and scores text without a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmqlc.backends.base import Backend, ModelSpec
+from lmqlc.runtime.distribution import Scores, score_texts
+from lmqlc.runtime.execute import execute, outcome, run_coroutine
+from lmqlc.runtime.functions import settings_with
+from lmqlc.runtime.models import ModelValue, open_model
+from lmqlc.runtime.prompt import Prompt
+from lmqlc.runtime.run import Settings
+
+_GENERATE = '"{prompt}[RESPONSE]"\nreturn RESPONSE\n'
+
+
+@dataclass(frozen=True)
+class LLM:
+    """A model, not loaded before its first use."""
+
+    model: ModelSpec | Backend
+
+    async def generate(self, prompt: str, max_tokens: int | None = None, **options: Any) -> Any:
+        """The text the model says after a prompt; with `decoder="sample", n=…` a list of texts. Options are those of the decoder."""
+        return await generate(prompt, self, max_tokens=max_tokens, **options)
+
+    def generate_sync(self, prompt: str, max_tokens: int | None = None, **options: Any) -> Any:
+        """`generate` from synchronous code."""
+        return run_coroutine(self.generate(prompt, max_tokens, **options))
+
+    async def score(self, prompt: str, values: Sequence[str] | str) -> Scores:
+        """Log-probabilities of texts after a prompt."""
+        return await score(prompt, values, self)
+
+    def score_sync(self, prompt: str, values: Sequence[str] | str) -> Scores:
+        """`score` from synchronous code."""
+        return run_coroutine(self.score(prompt, values))
+
+
+async def generate(prompt: str, model: ModelValue, *, max_tokens: int | None = None, **options: Any) -> Any:
+    """The text a model says after a prompt: a string, or a list of them where the decoder gives several."""
+    from lmqlc.compiler.driver import compile_source
+    from lmqlc.grammar.source import Source
+    from lmqlc.runtime.arguments import environment_for
+
+    if max_tokens is not None:
+        options["max_tokens"] = max_tokens
+    program = compile_source(Source("<generate>", _GENERATE))
+    settings = settings_with(Settings(model=model), options)
+    return outcome(await execute(program, environment_for(None, {"prompt": prompt}), settings))
+
+
+async def score(prompt: str, values: Sequence[str] | str, model: ModelValue) -> Scores:
+    """Log-probabilities of texts after a prompt, each tokenised on its own."""
+    texts = [values] if isinstance(values, str) else list(values)
+    backend = await open_model(model)
+    session = await backend.open()
+    try:
+        start = Prompt()
+        start.append_text(prompt)
+        tokens = await score_texts(session, backend.tokenizer, start.ids(backend.tokenizer), texts)
+    finally:
+        await session.close()
+    return Scores(prompt, tuple(texts), tuple(tokens))

@@ -1,0 +1,127 @@
+"""The prompt of one branch: its text, and the token ids that the model sees.
+
+Text between two holes is tokenised as one piece, whoever wrote it; sampled ids stand as they were sampled. In a chat, the model's own
+template writes everything up to the content of the open turn, and is applied again whenever a new turn starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lmqlc.backends.base import Tokenizer
+from lmqlc.grammar.errors import LmqlError
+
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A prompt at one moment, to return to."""
+
+    text: str
+    ids: tuple[int, ...]
+    pending: str
+    head: tuple[int, ...] | None
+    turns: tuple[tuple[str, str], ...]
+    role: str | None
+    content: str
+
+
+class Prompt:
+    """Text and ids so far. `text` shows role tags as programs write them (`{:user}`)."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._ids: list[int] = []  # after the head: of the whole prompt, or of the open turn's content
+        self._pending = ""  # written, but not tokenised yet
+        self._head: list[int] | None = None  # None: not worked out yet
+        self._turns: list[tuple[str, str]] = []  # closed chat turns
+        self._role: str | None = None
+        self._content = ""  # of the open turn
+
+    @property
+    def ends_in_space(self) -> bool:
+        """The last character is white space."""
+        return self.text[-1:].isspace()
+
+    def append_text(self, text: str) -> None:
+        """Add text that is no hole's, from a literal or a value: it is characters and nothing else."""
+        self.text += text
+        self._content += text
+        self._pending += text
+
+    def append_tokens(self, ids: Sequence[int], text: str, tokenizer: Tokenizer) -> None:
+        """Add a decoded hole: its ids as sampled, and their text."""
+        self.ids(tokenizer)
+        self._ids.extend(ids)
+        self.text += text
+        self._content += text
+
+    def start_turn(self, role: str) -> None:
+        """Start a chat turn; the open one is closed."""
+        if role not in ROLES:
+            raise LmqlError(f"there is no chat role `{role}`; roles are {', '.join(ROLES)}")
+        if self._role is not None:
+            self._turns.append((self._role, self._content))
+        elif self.text.strip():
+            raise LmqlError("text stands before the first role tag of a chat; give it a role, for example `{:system}`")
+        self.text += f"{{:{role}}}"
+        self._role, self._content, self._pending = role, "", ""
+        self._head, self._ids = None, []
+
+    def ids(self, tokenizer: Tokenizer) -> list[int]:
+        """The ids of the whole prompt; never empty."""
+        if self._head is None:
+            self._head = self._chat_head(tokenizer) if self._role is not None else self._plain_head(tokenizer)
+        if self._pending:
+            first = self._role is None and not self._ids
+            self._ids.extend(tokenizer.encode(self._pending, first=first))
+            self._pending = ""
+        return self._head + self._ids
+
+    def mark(self) -> Mark:
+        """The prompt as it stands now."""
+        head = None if self._head is None else tuple(self._head)
+        return Mark(self.text, tuple(self._ids), self._pending, head, tuple(self._turns), self._role, self._content)
+
+    def restore(self, mark: Mark) -> None:
+        """Back to a mark, whatever was added since."""
+        self.text, self._ids, self._pending = mark.text, list(mark.ids), mark.pending
+        self._head = None if mark.head is None else list(mark.head)
+        self._turns, self._role, self._content = list(mark.turns), mark.role, mark.content
+
+    def _plain_head(self, tokenizer: Tokenizer) -> list[int]:
+        """The tokenizer's own prefix; an empty prompt starts from an end-of-text token where there is no prefix."""
+        head = tokenizer.prefix()
+        if head or self._pending:
+            return head
+        ends = tokenizer.vocabulary.eos_ids
+        if not ends:
+            raise LmqlError("the prompt is empty, and the model has no token that a text could start from; write some text first")
+        return [ends[0]]
+
+    def _chat_head(self, tokenizer: Tokenizer) -> list[int]:
+        """Everything the chat template writes before the content of the open turn."""
+        messages = [{"role": role, "content": content} for role, content in self._turns]
+        if self._role == "assistant":
+            return self._render(tokenizer, messages, generation_prompt=True)
+        # A template has no opening for other roles: what two different contents share is what stands before them.
+        one, two = (
+            self._render(tokenizer, [*messages, {"role": str(self._role), "content": content}], generation_prompt=False)
+            for content in ("0", "A")
+        )
+        same = 0
+        while same < min(len(one), len(two)) and one[same] == two[same]:
+            same += 1
+        return one[:same]
+
+    @staticmethod
+    def _render(tokenizer: Tokenizer, messages: Sequence[dict[str, str]], *, generation_prompt: bool) -> list[int]:
+        ids = tokenizer.chat(messages, generation_prompt=generation_prompt)
+        if ids is None:
+            raise LmqlError(
+                "the program uses chat roles, but the model has no chat template; "
+                "choose a chat model, or write the turns as plain text without role tags"
+            )
+        return ids

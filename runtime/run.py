@@ -1,0 +1,127 @@
+"""What the branches of one run share: model and session, decoder, and who listens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
+from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
+from lmqlc.runtime import decoders
+from lmqlc.runtime.batch import BatchedLogits
+from lmqlc.runtime.decoders.base import BaseDecoder
+from lmqlc.runtime.models import ModelValue, open_model
+from lmqlc.runtime.stream import Event, OutputWriter
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a caller chooses for a run.
+
+    model: goes before the program's `from` clause; None leaves it to the program, then to `default_model`.
+    decoder, options: go before the program's header, argument by argument. An argument of the header that another decoder does not
+        take is left out.
+    """
+
+    model: ModelValue = None
+    default_model: Callable[[], ModelValue] | None = None
+    decoder: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    writers: Sequence[OutputWriter] = ()
+    progress: Progress | None = None
+
+
+class Run:
+    """One run of one program: opened lazily, at the first hole."""
+
+    def __init__(self, settings: Settings, decoder: str) -> None:
+        self.settings = settings
+        self.decoder: BaseDecoder = decoders.make(settings.decoder or decoder, settings.options)
+        self.on_configured: Callable[[BaseDecoder], None] | None = None
+        self._program_model: ModelValue = None
+        self._configured = False
+        self._backend: Backend | None = None
+        self._session: Session | None = None
+        self._batch: BatchedLogits | None = None
+        self._opening = asyncio.Lock()
+
+    def configure(self, name: str, arguments: Mapping[str, object]) -> None:
+        """The program's header; branches repeat it, the first one counts."""
+        if self._configured:
+            return
+        self._configured = True
+        chosen = self.settings.decoder or name
+        if chosen != name:
+            decoders.make(name, arguments)  # the header must be right, even where it is overridden
+            takes = decoders.takes(chosen)
+            arguments = {key: value for key, value in arguments.items() if key in takes}
+        self.decoder = decoders.make(chosen, {**arguments, **self.settings.options})
+        if self.on_configured is not None:
+            self.on_configured(self.decoder)
+
+    def set_model(self, value: ModelValue) -> None:
+        """The program's `from` clause."""
+        self._program_model = value
+
+    def chosen_model(self) -> ModelValue:
+        """The caller's model, else the program's, else the default."""
+        value = self.settings.model if self.settings.model is not None else self._program_model
+        if value is None and self.settings.default_model is not None:
+            return self.settings.default_model()
+        return value
+
+    async def backend(self) -> Backend:
+        """The loaded model."""
+        if self._backend is None:
+            value = self.chosen_model()
+            if value is None:
+                raise LmqlError("no model: name one in a `from` clause, or give `model=`")
+            if self.decoder.arguments.get("backend") is not None:
+                raise UnsupportedConstraint(f"backend={self.decoder.arguments['backend']!r} is not available in this version")
+            self._backend = await open_model(value, self.settings.progress)
+        return self._backend
+
+    async def session(self) -> Session:
+        """The run's session with the model."""
+        async with self._opening:
+            if self._session is None:
+                self._session = await (await self.backend()).open()
+        return self._session
+
+    async def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return (await self.backend()).tokenizer
+
+    async def batch(self) -> BatchedLogits:
+        """Where the branches ask for logits."""
+        session = await self.session()
+        if self._batch is None:
+            self._batch = BatchedLogits(session)
+            self._batch.branches = self.decoder.n
+        return self._batch
+
+    async def begin_hole(self, name: str) -> None:
+        """Tell a session that wants to know (a scripted model's) that the next call begins a hole."""
+        begin = getattr(await self.session(), "begin_hole", None)
+        if begin is not None:
+            begin(name)
+
+    def branch_ended(self) -> None:
+        """A branch asks no more; the others need not wait for it."""
+        if self._batch is not None and self._batch.branches > 1:
+            self._batch.branches -= 1
+
+    def emit(self, event: Event) -> None:
+        """Tell everybody who listens."""
+        for writer in self.settings.writers:
+            writer.write(event)
+
+    def spent(self) -> SessionUsage | None:
+        """What the session has cost so far; None where no model was asked."""
+        return None if self._session is None else self._session.usage
+
+    async def close(self) -> None:
+        """End the session; the model stays loaded."""
+        if self._session is not None:
+            await self._session.close()
