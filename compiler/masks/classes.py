@@ -10,7 +10,7 @@ and memory follow the states that are reached.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -202,25 +202,30 @@ def _number(keys: Values, bound: int) -> tuple[Values, Values]:
     return used, place.take(keys)
 
 
+def block_size(steps: Steps) -> int:
+    """States per block; the last block may hold fewer."""
+    return max(1, min(steps.states, BLOCK // steps.pairs))
+
+
 class TokenClasses:
     """The blocks of one automaton over one vocabulary, built when first needed."""
 
-    def __init__(self, index: VocabularyIndex, steps: Steps) -> None:
-        self._index = index
+    def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], blocks: Sequence[ClassBlock] = ()) -> None:
         self._steps = steps
-        self.block_size = max(1, min(steps.states, BLOCK // steps.pairs))
-        self._blocks: list[ClassBlock | None] = [None] * -(-steps.states // self.block_size)
+        self._index = index
+        self._size = block_size(steps)
+        self._blocks: list[ClassBlock | None] = [*blocks] or [None] * -(-steps.states // self._size)
 
     def block(self, state: int) -> ClassBlock:
         """The block that holds a state."""
-        at = state // self.block_size
+        at = state // self._size
         block = self._blocks[at]
         if block is None:
-            first = at * self.block_size
-            block = build_block(self._index, self._steps, first, min(self.block_size, self._steps.states - first))
+            first = at * self._size
+            block = build_block(self._index(), self._steps, first, min(self._size, self._steps.states - first))
             self._blocks[at] = block
         return block
 
     def all(self) -> Iterator[ClassBlock]:
         """Every block, in the order of its states."""
-        return (self.block(at * self.block_size) for at in range(len(self._blocks)))
+        return (self.block(at * self._size) for at in range(len(self._blocks)))

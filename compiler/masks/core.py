@@ -9,37 +9,62 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
-from lmqlc.compiler.masks.classes import TokenClasses
-from lmqlc.compiler.masks.counters import FOREVER, Costs, Moment
+from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
+from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, Moment
 from lmqlc.compiler.masks.forms import Ids, Mask, MaskPool
-from lmqlc.compiler.masks.steps import lay_out
+from lmqlc.compiler.masks.interface import Bits
+from lmqlc.compiler.masks.steps import Steps, values_of
 from lmqlc.compiler.masks.trie import VocabularyIndex, vocabulary_index
 from lmqlc.grammar.errors import UnsupportedConstraint
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What was found when an automaton was linked before, over S states and V tokens.
+
+    width: number of values. blocks: all of them. finish, bytes_needed: of `Costs`. rows: uint32[D, ceil(V / 32)], masks without what ends
+    a text; sizes: int32[D], tokens they allow. row: int32[S], the row of a state, without budget and limit; -1 where none is kept.
+    """
+
+    width: int
+    blocks: tuple[ClassBlock, ...]
+    finish: Finish
+    bytes_needed: int | None
+    rows: Bits
+    sizes: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int32]
 
 
 class Core:
     """Tables of an automaton over a vocabulary; everything else is found when first needed."""
 
-    def __init__(self, automaton: TextAutomaton, vocabulary: Vocabulary) -> None:
+    def __init__(self, automaton: TextAutomaton, vocabulary: Vocabulary, known: Known | None = None) -> None:
         self.automaton = automaton
         self.vocabulary = vocabulary
-        self.index = vocabulary_index(vocabulary)
-        self.steps = lay_out(automaton, self.index.max_chars)
-        self.classes = TokenClasses(self.index, self.steps)
+        self.known = known
+        self.steps = Steps(automaton, values_of(automaton, self.index.max_chars) if known is None else known.width)
+        self.classes = TokenClasses(self.steps, lambda: self.index, () if known is None else known.blocks)
+        removed = _removed_chars(automaton) if self.steps.counts_chars else 0
+        spelled = known is None and self._spelled()
+        finish = None if known is None else (known.finish, known.bytes_needed)
+        self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=finish)
         self._tables: OrderedDict[str, MaskTable] = OrderedDict()
 
     @cached_property
-    def costs(self) -> Costs:
+    def index(self) -> VocabularyIndex:
+        return vocabulary_index(self.vocabulary)
+
+    def _spelled(self) -> bool:
+        """Whether every byte that the automaton reads is a token of its own."""
         read = (self.steps.first != 0).any(axis=(0, 1))[self.steps.byte_class]
-        spelled = bool(self.index.single_bytes[read].all())
-        removed = _removed_chars(self.automaton) if self.steps.counts_chars else 0
-        return Costs(self.steps, self.classes, removed=removed, spelled=spelled)
+        return bool(self.index.single_bytes[read].all())
 
     @cached_property
     def eos(self) -> Ids:
@@ -50,8 +75,7 @@ class Core:
         """The masks of holes that are followed by a literal."""
         table = self._tables.get(follow)
         if table is None:
-            ids = following(self.vocabulary, self.index, follow.encode()) if follow else []
-            table = self._tables[follow] = MaskTable(self, frozenset(ids))
+            table = self._tables[follow] = MaskTable(self, follow)
             while len(self._tables) > _TABLES:
                 self._tables.popitem(last=False)
         return table
@@ -93,30 +117,58 @@ def following(vocabulary: Vocabulary, index: VocabularyIndex, literal: bytes) ->
 class MaskTable:
     """The masks of one core at final and other states; at final ones, end-of-text and tokens of the following literal are added.
 
-    follow: ids of the tokens that agree with the following literal.
+    follow: the following literal, "" for none.
     """
 
-    def __init__(self, core: Core, follow: frozenset[int]) -> None:
+    def __init__(self, core: Core, follow: str) -> None:
         self._core = core
-        self.follow = follow
+        self._literal = follow.encode()
         self._pool = MaskPool(len(core.vocabulary))
         self._none = np.zeros(0, np.intp)
-        self._ending = np.concatenate([core.eos, np.array(sorted(follow), np.intp)])
         self._by_choice: dict[tuple[int, bytes, bool], tuple[Mask, bool]] = {}
+        self._recalled: dict[tuple[int, bool], tuple[Mask, bool]] = {}
         self._by_state: dict[tuple[int, int, int, bool], tuple[Mask, bool]] = {}
         self._needs: dict[tuple[int, int], tuple[npt.NDArray[np.int32], int]] = {}
-        self.nothing = self._pool.build([], np.zeros(0, np.bool_), self._none)
-        self.end_only = self._pool.build([], np.zeros(0, np.bool_), self._ending)
+
+    @cached_property
+    def follow(self) -> frozenset[int]:
+        """Ids of the tokens that agree with the following literal."""
+        return frozenset(following(self._core.vocabulary, self._core.index, self._literal) if self._literal else ())
+
+    @cached_property
+    def _ending(self) -> Ids:
+        return np.concatenate([self._core.eos, np.array(sorted(self.follow), np.intp)])
+
+    @cached_property
+    def nothing(self) -> Mask:
+        """The mask that allows no token."""
+        return self._pool.build([], np.zeros(0, np.bool_), self._none)
+
+    @cached_property
+    def _end_only(self) -> Mask:
+        return self._pool.build([], np.zeros(0, np.bool_), self._ending)
 
     def get(self, q: int, room: int, moment: Moment, final: bool) -> tuple[Mask, bool]:
         """The mask of a state, and whether a token is allowed that does not end the text."""
         if moment.finish is None:
-            return (self.end_only if final else self.nothing), False
+            return (self._end_only if final else self.nothing), False
+        known = self._core.known
+        if known is not None and moment.finish is known.finish and not self._core.steps.counts_chars and known.row[q] >= 0:
+            return self._recall(known, int(known.row[q]), final)
         need, most = self._needs.get((q, moment.number)) or self._need(q, moment)
         key = (q, min(room, most), moment.number, final)
         found = self._by_state.get(key)
         if found is None:
             found = self._by_state[key] = self._choose(q, need <= room, final)
+        return found
+
+    def _recall(self, known: Known, row: int, final: bool) -> tuple[Mask, bool]:
+        """A mask kept from an earlier link."""
+        found = self._recalled.get((row, final))
+        if found is None:
+            size = int(known.sizes[row])
+            mask = self._pool.extend(known.rows[row], size, self._ending if final else self._none)
+            found = self._recalled[row, final] = mask, size > 0
         return found
 
     def _need(self, q: int, moment: Moment) -> tuple[npt.NDArray[np.int32], int]:

@@ -81,10 +81,13 @@ class Costs:
     """Finish arrays of one automaton over one vocabulary, computed when first needed.
 
     removed: code points of the stop phrase that is cut off at a stop; 0 where stops keep theirs.
-    spelled: every byte that a live transition reads is a token of its own.
+    spelled: every byte that a live transition reads is a token of its own. known: the results of `unlimited` and `bytes_needed`, where
+    they were found before.
     """
 
-    def __init__(self, steps: Steps, classes: TokenClasses, *, removed: int, spelled: bool) -> None:
+    def __init__(
+        self, steps: Steps, classes: TokenClasses, *, removed: int, spelled: bool, known: tuple[Finish, int | None] | None = None
+    ) -> None:
         self._steps = steps
         self._classes = classes
         self._removed = removed
@@ -94,9 +97,10 @@ class Costs:
         self._late: _Sequence | None = None
         self._moments: dict[tuple[int, int, int], Moment] = {}
         self._limit: Finish | None = None
-        self._bytes = 0
-        if spelled:
-            self._limit, self._bytes = self._spell()
+        self.bytes_needed: int | None = None
+        """Tokens with which every text that can be finished is, at its lowest cost; None where that is not known in advance."""
+        if known is not None or spelled:
+            self._limit, self.bytes_needed = known or self._spell()
 
     def terminal(self, region: int) -> Finish:
         """int32[width], cost where no further token may follow."""
@@ -126,7 +130,7 @@ class Costs:
 
     def within(self, left: int | None) -> Finish:
         """Costs in the last region with at most `left` further tokens (None: any number)."""
-        if left is None or (self._limit is not None and left >= self._bytes):
+        if left is None or (self.bytes_needed is not None and left >= self.bytes_needed):
             return self.unlimited()
         return self._sequence().at(left)
 

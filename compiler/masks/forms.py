@@ -127,3 +127,14 @@ class MaskPool:
         mask = Mask(pack(flags), self.width, int(np.count_nonzero(flags)))
         flags[:] = False
         return mask
+
+    def extend(self, bits: Bits, allowed: int, extra: Ids) -> Mask:
+        """The mask that allows `extra` tokens too; a mask without any is kept where it lies."""
+        if not len(extra):
+            return Mask(bits.view(), self.width, allowed)
+        longer = bits.copy()
+        for token in extra.tolist():
+            bit = 1 << (token & 31)
+            allowed += not int(longer[token >> 5]) & bit
+            longer[token >> 5] |= np.uint32(bit)
+        return Mask(longer, self.width, allowed)

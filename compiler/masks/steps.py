@@ -10,7 +10,6 @@ whose transitions and stops are the same in every region have the one pair 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -23,38 +22,61 @@ _LEAD = np.array([not 0x80 <= byte < 0xC0 for byte in range(256)])
 """bool[256]: the byte begins a code point."""
 
 
-@dataclass(frozen=True, eq=False)
 class Steps:
     """Tables of one automaton over S states, R regions, P pairs, `width` values and B byte classes.
 
-    byte_class: uint8[256]. first: intp[P, S, B], global values after a token's first byte. rest: intp[R' * width, B] flattened, from
-    global value and byte class. A global value is `region * width + value`, with 0 for dead in every region; R' is 1 where P is 1.
+    Byte tables are laid out when first asked for: a linked automaton that is read from a file may never need them. Global values are
+    `region * width + value`, with 0 for dead in every region.
     """
 
-    automaton: TextAutomaton
-    counts_chars: bool
-    width: int
-    byte_class: npt.NDArray[np.uint8]
-    first: Values
-    rest: Values
-
-    @property
-    def states(self) -> int:
-        return len(self.automaton.delta[0])
-
-    @property
-    def pairs(self) -> int:
-        return len(self.first)
+    def __init__(self, automaton: TextAutomaton, width: int) -> None:
+        self.automaton = automaton
+        self.width = width
+        self.counts_chars = automaton.char_limit is not None
+        self.states: int = automaton.delta.shape[1]
+        self.bounds: list[int] = automaton.token_bounds.tolist()
+        self.pairs = 2 * len(self.bounds) - 1 if regions_differ(automaton) else 1
 
     @property
     def classes(self) -> int:
-        return len(self.first[0, 0])
+        """B; classes of the automaton, split where characters must be counted past a stop."""
+        return len(self._classes[1])
+
+    @property
+    def byte_class(self) -> npt.NDArray[np.uint8]:
+        """uint8[256], the class of every byte."""
+        return self._classes[0]
 
     @cached_property
-    def bounds(self) -> list[int]:
-        """First count of every region."""
-        bounds: list[int] = self.automaton.token_bounds.tolist()
-        return bounds
+    def _classes(self) -> tuple[npt.NDArray[np.uint8], Values]:
+        return _byte_classes(self.automaton.byte_class, self.width > self.states + 1)
+
+    @property
+    def first(self) -> Values:
+        """intp[P, S, B], global values after a token's first byte."""
+        return self._tables[0]
+
+    @property
+    def rest(self) -> Values:
+        """intp[R' * width * B], global values by global value and byte class; R' is 1 where P is 1."""
+        return self._tables[1]
+
+    @cached_property
+    def _tables(self) -> tuple[Values, Values]:
+        automaton, states, width = self.automaton, self.states, self.width
+        byte_class, old = self._classes
+        regions = (self.pairs + 1) // 2
+        first, blocks = [], []
+        for region in range(regions):
+            inside = automaton.delta[region % len(automaton.delta)][:, old]
+            rest = np.zeros((width, len(old)), np.intp)
+            rest[:states] = _absorb(automaton, region, inside, width)
+            rest[states:] = _overrun(states, width - states, byte_class, len(old)) + region * width
+            blocks.append(rest)
+            first.append(rest[:states])
+            if region + 1 < regions:
+                first.append(_absorb(automaton, region + 1, inside, width))
+        return np.stack(first), np.concatenate(blocks).reshape(-1)
 
     def region(self, count: int) -> int:
         """The region in which a count of tokens lies."""
@@ -96,25 +118,10 @@ def regions_differ(automaton: TextAutomaton) -> bool:
     return automaton.delta.shape[0] > 1 or bool((automaton.stops != automaton.stops[0]).any())
 
 
-def lay_out(automaton: TextAutomaton, max_chars: int) -> Steps:
-    """The tables of an automaton. max_chars: the most code points that one token of the vocabulary begins."""
-    counts = automaton.char_limit is not None
-    overruns = max_chars + 1 if counts and bool(automaton.stops.any()) else 1
-    byte_class, old = _byte_classes(automaton.byte_class, overruns > 1)
-    _, states, _ = automaton.delta.shape
-    width = states + overruns
-    regions = len(automaton.token_bounds) if regions_differ(automaton) else 1
-    first, blocks = [], []
-    for region in range(regions):
-        inside = automaton.delta[region % automaton.delta.shape[0]][:, old]
-        rest = np.zeros((width, len(old)), np.intp)
-        rest[:states] = _absorb(automaton, region, inside, width)
-        rest[states:] = _overrun(states, overruns, byte_class, len(old)) + region * width
-        blocks.append(rest)
-        first.append(rest[:states])
-        if region + 1 < regions:
-            first.append(_absorb(automaton, region + 1, inside, width))
-    return Steps(automaton, counts, width, byte_class, np.stack(first), np.concatenate(blocks).reshape(-1))
+def values_of(automaton: TextAutomaton, max_chars: int) -> int:
+    """How many values an automaton's tokens lead to. max_chars: the most code points that one token of the vocabulary begins."""
+    overruns = max_chars + 1 if automaton.char_limit is not None and bool(automaton.stops.any()) else 1
+    return int(automaton.delta.shape[1]) + overruns
 
 
 def _byte_classes(byte_class: npt.NDArray[np.uint8], split: bool) -> tuple[npt.NDArray[np.uint8], Values]:

@@ -174,7 +174,12 @@ def link(
     ids as the model's tokenizer does it in the middle of a text; without it `forced` is always empty.
     Raises UnsatisfiableConstraint where no tokens of the vocabulary, within `max_tokens`, make a valid text.
     """
-    linked = TokenAutomaton(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow or "", encode=encode)
+    return finished(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow, encode=encode)
+
+
+def finished(core: Core, *, max_tokens: int | None, follow: str | None, encode: Encode | None) -> TokenAutomaton:
+    """The automaton of one hole on a core; arguments and errors as for `link`."""
+    linked = TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode)
     if not linked.satisfiable():
         bound = "" if max_tokens is None else f" of at most {max_tokens} tokens"
         raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")

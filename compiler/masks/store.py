@@ -1,0 +1,200 @@
+"""Linked automata as arrays: for artifacts, and for the cache on disk.
+
+Everything that a mask needs is stored: token classes and their table, costs, and the masks of the states as rows, so that nothing is
+computed when a stored automaton is opened. What comes from a file is not trusted: shapes, types and ranges are checked, and
+whatever does not fit raises ArtifactError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lmqlc.backends.base import Vocabulary
+from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.masks.classes import ClassBlock, block_size
+from lmqlc.compiler.masks.core import Core, Known
+from lmqlc.compiler.masks.counters import FOREVER
+from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
+from lmqlc.compiler.masks.forms import words
+from lmqlc.compiler.masks.steps import Steps
+from lmqlc.compiler.masks.token_automaton import Encode, TokenAutomaton, finished
+from lmqlc.grammar.errors import ArtifactError
+
+STORE_VERSION = 1
+ROW_BYTES = 1 << 20
+"""Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
+_AUTOMATON = {"delta": "<i4", "byte_class": "|u1", "accepts": "|b1", "stops": "|b1", "token_bounds": "<i8"}
+_LARGEST = 1 << 26
+
+
+def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
+    """The arrays of a linked automaton. Its budget, the literal that follows it and its tokenizer are not stored: they are a hole's."""
+    core = linked.core
+    automaton, costs = core.automaton, core.costs
+    arrays: dict[str, Array] = {name: getattr(automaton, name) for name in _AUTOMATON}
+    blocks = list(core.classes.all())
+    for number, block in enumerate(blocks):
+        arrays |= {f"class_of.{number}": block.class_of, f"table.{number}": block.table, f"chars.{number}": block.chars}
+    rows, sizes, row = _rows(core)
+    about = {
+        "version": STORE_VERSION,
+        "fingerprint": core.vocabulary.fingerprint,
+        "width": core.steps.width,
+        "start": int(automaton.start),
+        "char_limit": automaton.char_limit,
+        "phrases": [asdict(phrase) for phrase in automaton.phrases],
+        "blocks": len(blocks),
+        "bytes_needed": costs.bytes_needed,
+    }
+    encoded = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
+    return arrays | {"about": encoded, "finish": costs.unlimited(), "rows": rows, "sizes": sizes, "row": row}
+
+
+def _rows(core: Core) -> tuple[Array, Array, Array]:
+    """Distinct masks of the states without budget, their sizes, and the row of every state (-1 where none is stored)."""
+    steps, width = core.steps, len(core.vocabulary)
+    row = np.full(steps.states, -1, np.int32)
+    if steps.counts_chars or len(steps.bounds) > 1:
+        return np.zeros((0, words(width)), np.uint32), np.zeros(0, np.int32), row
+    finish = core.costs.unlimited()
+    moment = core.costs.moment(0, 0, finish)
+    table = core.masks("")
+    numbers: dict[int, int] = {}
+    rows: list[Array] = []
+    sizes: list[int] = []
+    for state in np.flatnonzero(finish[: steps.states] < FOREVER).tolist():
+        mask, _ = table.get(state, 0, moment, False)
+        number = numbers.setdefault(id(mask.bits), len(numbers))
+        if number == len(rows):
+            if 4 * words(width) * (number + 1) > ROW_BYTES:
+                break
+            rows.append(mask.bits)
+            sizes.append(mask.allowed)
+        row[state] = number
+    stacked = np.stack(rows) if rows else np.zeros((0, words(width)), np.uint32)
+    return stacked, np.array(sizes, np.int32), row
+
+
+def from_arrays(
+    arrays: Mapping[str, Array],
+    vocabulary: Vocabulary,
+    *,
+    max_tokens: int | None = None,
+    follow: str | None = None,
+    encode: Encode | None = None,
+) -> TokenAutomaton:
+    """The automaton that `to_arrays` stored, for one hole; see `link`. Arrays are used where they lie.
+
+    Raises ArtifactError for anything malformed or made for another vocabulary, UnsatisfiableConstraint as `link` does.
+    """
+    try:
+        automaton, known = _checked(arrays, vocabulary)
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+        raise ArtifactError("a stored automaton is damaged") from error
+    return finished(Core(automaton, vocabulary, known), max_tokens=max_tokens, follow=follow, encode=encode)
+
+
+def _checked(arrays: Mapping[str, Array], vocabulary: Vocabulary) -> tuple[TextAutomaton, Known]:
+    about = json.loads(arrays["about"].tobytes())
+    _require(isinstance(about, dict) and about["version"] == STORE_VERSION, "has another version")
+    _require(about["fingerprint"] == vocabulary.fingerprint, "was made for another vocabulary")
+    automaton = _automaton(arrays, about)
+    states, tokens = automaton.delta.shape[1], len(vocabulary)
+    width, needed = about["width"], about["bytes_needed"]
+    _require(type(width) is int and states < width <= states + _LARGEST)
+    _require(automaton.char_limit is not None or width == states + 1)
+    _require(needed is None or (type(needed) is int and needed >= 0))
+    finish, rows, sizes, row = (arrays[name] for name in ("finish", "rows", "sizes", "row"))
+    _array(finish, "<i4", (width,), -_LARGEST, FOREVER + 1)
+    _require(finish[0] == FOREVER)
+    _array(rows, "<u4", (len(sizes), words(tokens)))
+    _array(sizes, "<i4", (len(sizes),), 0, tokens + 1)
+    _array(row, "<i4", (states,), -1, len(sizes))
+    never = np.array(sorted(vocabulary.special.union(vocabulary.eos_ids, range(tokens, 32 * words(tokens)))), np.int64)
+    _require(not ((rows[:, never >> 5] >> (never & 31).astype(np.uint32)) & 1).any())
+    steps = Steps(automaton, width)
+    return automaton, Known(width, _blocks(arrays, steps, about["blocks"], tokens), finish, needed, rows, sizes, row)
+
+
+def _automaton(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> TextAutomaton:
+    delta, byte_class, accepts, stops, bounds = (arrays[name] for name in _AUTOMATON)
+    depth, states, classes = delta.shape
+    regions = len(bounds)
+    _require(depth in (1, regions) and states >= 2 and 1 <= classes <= 256)
+    _array(delta, "<i4", delta.shape, 0, states)
+    _array(byte_class, "|u1", (256,), 0, classes)
+    _array(accepts, "|b1", (regions, states))
+    _array(stops, "|b1", (regions, states))
+    _array(bounds, "<i8", (regions,), 0, 1 << 40)
+    _require(bounds[0] == 0 and bool((np.diff(bounds) > 0).all()))
+    _require(not delta[:, 0].any() and not accepts[:, 0].any() and not stops[:, 0].any())
+    start, limit = about["start"], about["char_limit"]
+    _require(type(start) is int and 0 < start < states)
+    _require(limit is None or (type(limit) is int and 0 <= limit < _LARGEST))
+    return TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, tuple(map(_phrase, about["phrases"])))
+
+
+def _phrase(stored: Mapping[str, Any]) -> StopPhrase:
+    phrase = StopPhrase(**stored)
+    _require(type(phrase.keep) is bool and type(phrase.flags) is int)
+    _require(isinstance(phrase.text, str) or (phrase.text is None and isinstance(phrase.pattern, str)))
+    return phrase
+
+
+def _blocks(arrays: Mapping[str, Array], steps: Steps, count: object, tokens: int) -> tuple[ClassBlock, ...]:
+    size = block_size(steps)
+    _require(count == -(-steps.states // size))
+    blocks = []
+    for number, first in enumerate(range(0, steps.states, size)):
+        class_of, table, chars = (arrays[f"{name}.{number}"] for name in ("class_of", "table", "chars"))
+        kinds = len(chars)
+        _require(class_of.dtype.str in ("<u2", "<u4"))
+        _array(class_of, class_of.dtype.str, (tokens,), 0, kinds)
+        _array(table, "<i4", (steps.pairs, min(size, steps.states - first), kinds), 0, steps.width)
+        _array(chars, "<i4", (kinds,), 0, _LARGEST if steps.counts_chars else 1)
+        _require(not table[:, :, 0].any())
+        blocks.append(ClassBlock(first, class_of, table, chars))
+    return tuple(blocks)
+
+
+def _require(sound: bool, problem: str = "is damaged") -> None:
+    if not sound:
+        raise ArtifactError(f"a stored automaton {problem}")
+
+
+def _array(array: Array, dtype: str, shape: tuple[int, ...], low: int | None = None, high: int = 0) -> None:
+    _require(array.dtype.str == dtype and array.shape == shape)
+    if low is not None and array.size:
+        _require(bool(array.min() >= low and array.max() < high))
+
+
+def _place(key: str, vocabulary: Vocabulary) -> Path:
+    name = hashlib.sha256(f"{STORE_VERSION}\0{vocabulary.fingerprint}\0{key}".encode()).hexdigest()
+    return cache_folder() / "automata" / f"{name}.bin"
+
+
+def keep(key: str, linked: TokenAutomaton) -> None:
+    """Keep a linked automaton in the cache on disk; a cache that cannot be written is left alone.
+
+    key: names the constraint with everything it depends on; the vocabulary is added.
+    """
+    with contextlib.suppress(OSError):
+        write_arrays(_place(key, linked.vocabulary), to_arrays(linked), {"kind": "automaton"})
+
+
+def recall(
+    key: str, vocabulary: Vocabulary, *, max_tokens: int | None = None, follow: str | None = None, encode: Encode | None = None
+) -> TokenAutomaton | None:
+    """The linked automaton that `keep` stored, None where there is none that is sound. Raises UnsatisfiableConstraint as `link` does."""
+    try:
+        arrays, _ = read_arrays(_place(key, vocabulary))
+        return from_arrays(arrays, vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
+    except (OSError, ArtifactError):
+        return None
