@@ -5,9 +5,12 @@ Offsets count Unicode code points from the start of the text; lines and columns 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,9 @@ class Source:
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Offset of the first character of every line; `\\n`, `\\r\\n` and `\\r` end a line, as in Python."""
-        starts, text, at = [0], self.text, 0
-        while at < len(text):
-            if text[at] == "\n" or (text[at] == "\r" and text[at + 1 : at + 2] != "\n"):
-                starts.append(at + 1)
-            at += 1
-        return starts
+        """Offset of the first character of every line; `\\n`, `\\r\\n` and `\\r` end a line, as in Python. A byte order mark is in no line."""
+        first = 1 if self.text.startswith("\ufeff") else 0
+        return [first, *(match.end() for match in _LINE_END.finditer(self.text))]
 
     @property
     def line_count(self) -> int:
@@ -45,7 +44,7 @@ class Source:
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column (both from 1) of an offset; an offset past the end gives the end."""
-        offset = max(0, min(offset, len(self.text)))
+        offset = max(self._starts[0], min(offset, len(self.text)))
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
