@@ -1,0 +1,197 @@
+"""Look-around in derivatives.
+
+A node of width zero says something about its place in the text. Look-ahead restricts the rest of the text, so a concatenation with
+one is derived together with everything that follows it (`_continued`), and becomes an intersection (GUARD). Look-behind speaks of the text
+so far: the language that must end here is derived alongside, in a LOCATED node, from the start of the text. What such a language says
+at a place is a *condition* on the rest of the text: any text, none, or, where it contains look-ahead itself, something between.
+
+Anchors and word boundaries are look-around over one character; `regex.py` spells them so.
+"""
+
+from __future__ import annotations
+
+from lmqlc.compiler.automata.derivative import RULES, Derivatives, once_less
+from lmqlc.compiler.automata.expression import (
+    AND,
+    BEHIND,
+    CONCAT,
+    GUARD,
+    LOCATED,
+    LOOK,
+    LOOKS_BEHIND,
+    MARK,
+    NOT,
+    OR,
+    REPEAT,
+    Expressions,
+    Node,
+    Row,
+)  # fmt: skip
+
+Context = tuple[tuple[int, Node], ...]
+"""By number of a look-behind: the condition on the rest of the text under which it holds at this place."""
+
+
+def anchored(build: Expressions, body: Node) -> Node:
+    """The language of an expression that may look around, for a text that begins where the expression does."""
+    if not body.flags:
+        return body
+    numbers = _behinds(build, body)
+    return _locate(build, body, numbers, tuple(build.behinds[number] for number in numbers))
+
+
+def _behinds(build: Expressions, body: Node) -> tuple[int, ...]:
+    """The numbers of all look-behinds in an expression, those inside others first (they were made first)."""
+    found: set[int] = set()
+    done: set[Node] = set()
+    pending = [body]
+    while pending:
+        node = pending.pop()
+        if node in done or not node.flags & LOOKS_BEHIND:
+            continue
+        done.add(node)
+        pending += node.args
+        if node.kind == BEHIND:
+            number = _number(node)[0]
+            found.add(number)
+            pending.append(build.behinds[number])
+    return tuple(sorted(found))
+
+
+def _number(node: Node) -> tuple[int, bool]:
+    assert isinstance(node.data, tuple)
+    return node.data
+
+
+def _locate(build: Expressions, body: Node, numbers: tuple[int, ...], seen: tuple[Node, ...]) -> Node:
+    if not body.flags:
+        return body
+    if not body.flags & LOOKS_BEHIND:
+        numbers = seen = ()
+    return build.located(body, numbers, seen, _ends(body, _context(build, numbers, seen)))
+
+
+def _context(build: Expressions, numbers: tuple[int, ...], seen: tuple[Node, ...]) -> Context:
+    context: Context = ()
+    for number, node in zip(numbers, seen, strict=True):
+        context = (*context, (number, _condition(build, node, context)))
+    return context
+
+
+def _lookup(node: Node, context: Context) -> Node:
+    number = _number(node)[0]
+    return next(condition for other, condition in context if other == number)
+
+
+def _condition(build: Expressions, node: Node, context: Context) -> Node:
+    """The rest of the text must be in this language for a node to match the empty text here."""
+    if node.kind == OR:
+        return build.union(_condition(build, arg, context) for arg in node.args)
+    if node.kind == CONCAT:
+        head = _condition(build, node.args[0], context)
+        return head if head is build.empty else build.intersection((head, _condition(build, node.args[1], context)))
+    if node.kind == GUARD:
+        return build.intersection((node.args[0], _condition(build, node.args[1], context)))
+    if node.kind == LOOK:
+        ahead = build.concat(node.args[0], build.anything)
+        return ahead if node.data else build.complement(ahead)
+    if node.kind == BEHIND:
+        seen = _lookup(node, context)
+        return seen if _number(node)[1] else build.complement(seen)
+    if node.kind == REPEAT and node.flags:
+        return build.anything if node.counts[0] == 0 else _condition(build, node.args[0], context)
+    return build.anything if node.nullable or node.kind == MARK else build.empty
+
+
+def _ends(node: Node, context: Context) -> bool:
+    """Whether a node matches the empty text at the end of the text."""
+    if not node.flags:
+        return node.nullable
+    if node.kind == OR:
+        return any(_ends(arg, context) for arg in node.args)
+    if node.kind == NOT:
+        return not _ends(node.args[0], context)
+    if node.kind == REPEAT:
+        return node.counts[0] == 0 or _ends(node.args[0], context)
+    if node.kind == LOOK:
+        return _ends(node.args[0], context) == node.data
+    if node.kind == BEHIND:
+        return _ends(_lookup(node, context), context) == _number(node)[1]
+    return all(_ends(arg, context) for arg in node.args)
+
+
+def _row_at(rows: Derivatives, node: Node, context: Context) -> Row:
+    """The derivative at a place where look-behinds hold as `context` says."""
+    if not node.flags:
+        return rows.row(node)
+    if not node.flags & LOOKS_BEHIND:
+        context = ()
+    if node.rows is None:
+        node.rows = {}
+    row = node.rows.get(context)
+    if row is None:
+        row = node.rows[context] = _flagged_row(rows, node, context)
+        rows.build.spend(len(row))
+    return row
+
+
+def _flagged_row(rows: Derivatives, node: Node, context: Context) -> Row:
+    if node.kind == OR:
+        return rows.union(_row_at(rows, arg, context) for arg in node.args)
+    if node.kind == AND:
+        return rows.meet(_row_at(rows, arg, context) for arg in node.args)
+    if node.kind == NOT:
+        return rows.complement(_row_at(rows, node.args[0], context))
+    if node.kind == GUARD:
+        return _guarded(rows, _row_at(rows, node.args[0], context), _row_at(rows, node.args[1], context))
+    return _continued(rows, node, context, rows.build.epsilon)
+
+
+def _guarded(rows: Derivatives, condition: Row, rest: Row) -> Row:
+    guard = rows.build.guard
+    return rows.close(rows.product((condition, rest)), lambda nodes: guard(nodes[0], nodes[1]))
+
+
+def _continued(rows: Derivatives, node: Node, context: Context, then: Node) -> Row:
+    """The derivative of a node followed by everything else up to the end of the text."""
+    build = rows.build
+    if not node.flags:
+        row = rows.follow(rows.row(node), then)
+        return rows.union((row, _row_at(rows, then, context))) if node.nullable else row
+    if node.kind == CONCAT:
+        return _continued(rows, node.args[0], context, build.concat(node.args[1], then))
+    if node.kind == OR:
+        return rows.union(_continued(rows, arg, context, then) for arg in node.args)
+    if node.kind == REPEAT:
+        turn = _continued(rows, node.args[0], context, build.concat(once_less(build, node), then))
+        return rows.union((turn, _row_at(rows, then, context))) if node.counts[0] == 0 else turn
+    rest = _row_at(rows, then, context)
+    return _guarded(rows, _row_at(rows, _condition(build, node, context), context), rest) if rest else rest
+
+
+def _located(rows: Derivatives, node: Node) -> Row:
+    body, *seen = node.args
+    assert isinstance(node.data, tuple)
+    numbers: tuple[int, ...] = node.data
+    build, context = rows.build, _context(rows.build, numbers, tuple(seen))
+    row = _row_at(rows, body, context)
+    if not any(rest.flags & LOOKS_BEHIND for _, rest in row):
+        return rows.close([(mask, (rest, rest)) for mask, rest in row], lambda nodes: _locate(build, nodes[0], (), ()))
+    trackers = [_complete(rows, _row_at(rows, tracker, context)) for tracker in seen]
+    return rows.close(rows.product((row, *trackers)), lambda nodes: _locate(build, nodes[0], numbers, nodes[1:]))
+
+
+def _complete(rows: Derivatives, row: Row) -> Row:
+    """A row with the classes that lead nowhere written out."""
+    rest = rows.partition.full
+    for mask, _ in row:
+        rest &= ~mask
+    return [*row, (rest, rows.build.empty)] if rest else row
+
+
+def _guard(rows: Derivatives, node: Node) -> Row:
+    return _guarded(rows, rows.row(node.args[0]), rows.row(node.args[1]))
+
+
+RULES[LOCATED] = _located
+RULES[GUARD] = _guard

@@ -1,0 +1,79 @@
+"""From a bound constraint to the automaton of the hole's text."""
+
+from __future__ import annotations
+
+import re
+
+from lmqlc.compiler import constraints as c
+from lmqlc.compiler.automata import operands
+from lmqlc.compiler.automata.assemble import assemble
+from lmqlc.compiler.automata.atoms import stop_phrase
+from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.automata.counters import take_counter
+from lmqlc.compiler.automata.explore import explore
+from lmqlc.compiler.automata.expression import Expressions, Node
+from lmqlc.compiler.automata.formula import conjuncts, regions
+from lmqlc.compiler.automata.limits import MAX_STATES, LimitExceeded
+from lmqlc.compiler.automata.problems import TOO_LARGE, error, unsatisfiable
+from lmqlc.compiler.passes.fold import fold
+from lmqlc.compiler.passes.normalize import normalize
+from lmqlc.compiler.passes.stops import split_stops
+from lmqlc.grammar.errors import LmqlCompileError
+from lmqlc.grammar.source import Source, Span
+
+_REASONS = {
+    "states": f"it needs more than {MAX_STATES:,} states",
+    "time": "it takes too long to compile",
+    "memory": "it needs too much memory to compile",
+}
+
+
+def build(constraint: c.Constraint, *, source: Source | None = None) -> TextAutomaton:
+    """The automaton of a constraint without slots.
+
+    Raises UnsatisfiableConstraint where no text meets it (naming the smallest conflicting set of conjuncts), UnsupportedConstraint for
+    atoms that are not regular, LmqlCompileError for bad operands and past the bounds of `limits.py`.
+    """
+    try:
+        return _build(constraint, source)
+    except LimitExceeded as limit:
+        raise _too_large(_REASONS[limit.what], constraint.span, source) from None
+    except RecursionError:
+        raise _too_large("it is nested too deeply", constraint.span, source) from None
+    except LmqlCompileError as problem:
+        if source is None or problem.source is not None:
+            raise
+        raise type(problem)(diagnostics=problem.diagnostics, source=source) from None
+
+
+def _too_large(reason: str, span: Span | None, source: Source | None) -> LmqlCompileError:
+    return error(TOO_LARGE, f"the constraint is too large: {reason}", span, "simplify it, or bound repetitions and counts lower", source)
+
+
+def _build(constraint: c.Constraint, source: Source | None) -> TextAutomaton:
+    rest, stops = split_stops(normalize(constraint))
+    rest = fold(rest)
+    make = Expressions()
+    bounds = regions(rest)
+    formulas = [conjuncts(make, rest, tokens, source) for tokens in bounds]
+    kept, removed, phrases = _stops(make, stops, source)
+    limit = None
+    if all(phrase.keep for phrase in phrases):
+        formulas, limit = take_counter(make, formulas)
+    states = explore(make, [make.intersection(parts) for parts in formulas], kept, removed)
+    if states.start == 0:
+        raise unsatisfiable("no text can meet this constraint", constraint.span, (), None, source)
+    return assemble(states, bounds, limit, phrases)
+
+
+def _stops(make: Expressions, stops: tuple[c.Stop, ...], source: Source | None) -> tuple[Node, Node, tuple[StopPhrase, ...]]:
+    """The languages of kept and of removed phrases, and all phrases."""
+    found: dict[bool, list[Node]] = {True: [], False: []}
+    phrases: list[StopPhrase] = []
+    for stop in stops:
+        for phrase in operands.phrases(operands.value(stop.phrase), stop.span):
+            found[stop.keep].append(stop_phrase(make, phrase, stop, source))
+            text = phrase if isinstance(phrase, str) else None
+            pattern = phrase if isinstance(phrase, re.Pattern) else None
+            phrases.append(StopPhrase(stop.keep, text, pattern.pattern if pattern else None, pattern.flags if pattern else 0))
+    return make.union(found[True]), make.union(found[False]), tuple(phrases)

@@ -1,0 +1,21 @@
+"""Bounds on compilation. What goes past one is a clear error (`build.py` words it), never a hang."""
+
+MAX_STATES = 200_000
+"""States of one automaton, over code points and over bytes."""
+
+MAX_SECONDS = 4.0
+"""Seconds for one automaton."""
+
+MAX_WORK = 12_000_000
+"""Nodes, their arguments and parts of derivatives in memory: some 500 MB."""
+
+COUNTER_THRESHOLD = 16
+"""Upper bounds on characters above this one are kept as a counter outside the states where that is exact."""
+
+
+class LimitExceeded(Exception):
+    """A bound was reached; `what` is "states", "time" or "memory"."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
