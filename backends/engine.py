@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lmqlc.backends.base import Logits
+from lmqlc.backends.growing import GrowingLayer, growing_cache
 from lmqlc.backends.prefix_cache import DEFAULT_CACHE_BYTES, Branch, PrefixCache, fork, gather
 
 T = TypeVar("T")
@@ -46,19 +47,21 @@ class Engine:
         self._can_keep = "logits_to_keep" in accepted
         self._can_batch = {"attention_mask", "position_ids"} <= set(accepted)
         self._branches = PrefixCache(cache_bytes)
-        self.cache_kind, self.width = self._probe("past_key_values" in accepted, probe_id)
+        self.cache_kind, self._layers, self.width = self._probe("past_key_values" in accepted, probe_id)
 
     @property
     def branches(self) -> PrefixCache:
         """The sequences kept."""
         return self._branches
 
-    def _probe(self, takes_cache: bool, token_id: int) -> tuple[CacheKind, int]:
-        """Reads one token, to see what cache the model makes and how wide its logits are."""
+    def _probe(self, takes_cache: bool, token_id: int) -> tuple[CacheKind, int, int]:
+        """Reads one token, to see what cache the model makes, of how many layers, and how wide its logits are."""
         ids = torch.tensor([[token_id]], device=self._device)
         with torch.inference_mode():
             out = self._model(input_ids=ids, use_cache=True) if takes_cache else self._model(input_ids=ids)
-        return _cache_kind(self._model, getattr(out, "past_key_values", None)), out.logits.shape[-1]
+        cache = getattr(out, "past_key_values", None)
+        kind = _cache_kind(self._model, cache)
+        return kind, 0 if kind == "none" else len(cache.layers), out.logits.shape[-1]
 
     def logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
         """Next-token logits `float32[n, width]` after each sequence."""
@@ -103,21 +106,25 @@ class Engine:
     def _branch(self, ids: list[int], limit: int) -> Branch:
         """A branch for the longest known prefix of `ids` (at most `limit` long) that nobody else extends."""
         if self.cache_kind == "none":
-            return Branch([], None)
+            return self._empty()
         if self.cache_kind == "append":
             whole = self._branches.find_whole(ids, limit)
             if whole is None:
-                return Branch([], None)
+                return self._empty()
             self._branches.remove(whole)
             return whole
         found, length = self._branches.find(ids, limit)
         if found is None:
-            return Branch([], None)
+            return self._empty()
         if length == len(found.ids):
             self._branches.remove(found)  # the longer one takes its place
             if found.cache.layers[0].keys.shape[0] == 1 and found.pad == 0:
                 return found
         return fork(found, length)
+
+    def _empty(self) -> Branch:
+        """A branch that has read nothing."""
+        return Branch([], growing_cache([GrowingLayer() for _ in range(self._layers)]) if self.cache_kind == "shared" else None)
 
     def _extend(self, branch: Branch, new: list[int], keep: int, cost: Cost) -> torch.Tensor:
         """Reads `new` ids after a branch and keeps the longer branch. Logits `[keep, width]` after the last `keep` of them."""
@@ -168,7 +175,7 @@ class Engine:
         cost.reused += length
         if found is not None and length == limit:
             return found if len(found.ids) == limit else Branch(found.ids[:limit], found.cache, found.row, found.pad)
-        branch = Branch([], None) if found is None else fork(found, length)
+        branch = self._empty() if found is None else fork(found, length)
         self._extend(branch, ids[length:limit], 1, cost)
         return branch
 

@@ -1,16 +1,17 @@
 """Key/value caches of sequences a model has read, so that a prefix is computed once, whoever asks for it again.
 
 A `Branch` is one id sequence and where its keys and values lie: a row of a transformers cache, after `pad` positions of padding. Keys and
-values are never changed in place, only replaced by longer tensors that begin alike; so several branches may look into one cache, and a
-branch is forked at any length by slicing, without copying. Shapes of a layer's tensors: `[rows, heads, positions, size of a head]`.
+values that were computed never change, caches only grow behind them (`lmqlc.backends.growing`); so several branches may look into one
+cache, and a branch is forked at any length by slicing, without copying. Shapes: `[rows, heads, positions, size of a head]`.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lmqlc.backends.growing import GrowingLayer, growing_cache
 
 MAX_BRANCHES = 64
 """Most sequences kept; a bound on the time a look-up takes."""
@@ -47,16 +48,9 @@ def shared_length(a: list[int], b: list[int], limit: int) -> int:
 
 def fork(branch: Branch, length: int) -> Branch:
     """A branch of its own for the first `length` ids; its tensors are views of the old ones. Needs layers that only append."""
-    cache = copy.copy(branch.cache)
     rows, positions = slice(branch.row, branch.row + 1), slice(branch.pad, branch.pad + length)
-    cache.layers = [_sliced(layer, rows, positions) for layer in branch.cache.layers]
-    return Branch(branch.ids[:length], cache)
-
-
-def _sliced(layer: Any, rows: slice, positions: slice) -> Any:
-    part = copy.copy(layer)
-    part.keys, part.values = layer.keys[rows, :, positions], layer.values[rows, :, positions]
-    return part
+    layers = [GrowingLayer.of(layer.keys[rows, :, positions], layer.values[rows, :, positions]) for layer in branch.cache.layers]
+    return Branch(branch.ids[:length], growing_cache(layers))
 
 
 def gather(branches: Sequence[Branch]) -> tuple[Any, list[int]]:
@@ -68,9 +62,8 @@ def gather(branches: Sequence[Branch]) -> tuple[Any, list[int]]:
     if _is_whole(branches, longest):
         return branches[0].cache, [branch.pad for branch in branches]
     pads = [longest - len(branch.ids) for branch in branches]
-    cache = copy.copy(branches[0].cache)
-    cache.layers = [_gathered(index, branches, pads) for index in range(len(cache.layers))]
-    return cache, pads
+    layers = [_gathered(index, branches, pads) for index in range(len(branches[0].cache.layers))]
+    return growing_cache(layers), pads
 
 
 def _is_whole(branches: Sequence[Branch], longest: int) -> bool:
@@ -82,17 +75,20 @@ def _is_whole(branches: Sequence[Branch], longest: int) -> bool:
     return all(b.cache is cache and b.row == i and b.pad + len(b.ids) == longest for i, b in enumerate(branches))
 
 
-def _gathered(index: int, branches: Sequence[Branch], pads: Sequence[int]) -> Any:
-    layer = copy.copy(branches[0].cache.layers[index])
-    for name in ("keys", "values"):
-        sample = getattr(layer, name)
-        longest = pads[0] + len(branches[0].ids)
-        joined = sample.new_zeros((len(branches), sample.shape[1], longest, sample.shape[3]))
-        for i, (branch, pad) in enumerate(zip(branches, pads, strict=True)):
-            old = getattr(branch.cache.layers[index], name)
-            joined[i, :, pad:] = old[branch.row, :, branch.pad : branch.pad + len(branch.ids)]
-        setattr(layer, name, joined)
-    return layer
+def _gathered(index: int, branches: Sequence[Branch], pads: Sequence[int]) -> GrowingLayer:
+    layers = [branch.cache.layers[index] for branch in branches]
+    return GrowingLayer.of(
+        _stacked([layer.keys for layer in layers], branches, pads), _stacked([layer.values for layer in layers], branches, pads)
+    )
+
+
+def _stacked(tensors: Sequence[Any], branches: Sequence[Branch], pads: Sequence[int]) -> Any:
+    """One tensor from each branch's row of its own, padded on the left with zeros."""
+    longest = pads[0] + len(branches[0].ids)
+    stacked = tensors[0].new_zeros((len(branches), tensors[0].shape[1], longest, tensors[0].shape[3]))
+    for i, (tensor, branch, pad) in enumerate(zip(tensors, branches, pads, strict=True)):
+        stacked[i, :, pad:] = tensor[branch.row, :, branch.pad : branch.pad + len(branch.ids)]
+    return stacked
 
 
 class PrefixCache:

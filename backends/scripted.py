@@ -175,8 +175,9 @@ class ScriptedBackend(_UnlearnedBackend):
         self._script = script
         self._after = {key.encode(): text.encode() for key, text in script.after.items()}
         width = len(self.vocabulary)
-        self._base = _REST - np.arange(width, dtype=np.float32) / width
+        self._base: npt.NDArray[np.float32] = np.linspace(_REST, _REST - 1, width, dtype=np.float32)
         self._base[list(self.vocabulary.special)] = -20.0
+        self._longest = max(map(len, self.vocabulary.tokens))
         self._by_text: dict[bytes, int] = {}
         for i, token in enumerate(self.vocabulary.tokens):
             self._by_text.setdefault(token, i)
@@ -191,7 +192,7 @@ class ScriptedBackend(_UnlearnedBackend):
             rest = position.rest(sequence, text)
         row = self._base.copy()
         row[list(self.vocabulary.eos_ids)] = _END if rest else _SCRIPTED
-        for length in range(1, len(rest) + 1):
+        for length in range(1, min(len(rest), self._longest) + 1):
             token_id = self._by_text.get(rest[:length])
             if token_id is not None:
                 row[token_id] = _AGREEING + min(length, 900) / 100
@@ -217,7 +218,7 @@ class ScriptedBackend(_UnlearnedBackend):
             ids = []
         if ids and rest.startswith(self.vocabulary.tokens[ids[0]] or b"\xff"):
             return ids[0]
-        for length in range(len(rest), 0, -1):
+        for length in range(self._longest, 0, -1):
             if rest[:length] in self._by_text:
                 return self._by_text[rest[:length]]
         raise LmqlError(f"the tokenizer has no token for the scripted text {rest[:20]!r}")
