@@ -1,0 +1,53 @@
+"""Python code of a program: compiled under the program's own name, so that tracebacks show its lines."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Callable, Coroutine
+from types import CodeType
+from typing import Any
+
+from lmqlc.compiler.ir import ENTRY, Program
+from lmqlc.grammar.source import Source
+
+
+def compile_body(program: Program) -> CodeType:
+    """The code of a program's body. Raises SyntaxError for what Python's compiler refuses."""
+    return compile(program.body, program.source.name, "exec", dont_inherit=True)
+
+
+def code_for(program: Program) -> CodeType:
+    """The code of a program's body, its text known to tracebacks. Executed, it defines the coroutine function."""
+    register_lines(program.source)
+    return _named_as_module(compile_body(program))
+
+
+def entry_for(program: Program, namespace: dict[str, Any]) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """The program's coroutine function, with `namespace` for its globals; the coroutine takes the interpreter."""
+    exec(code_for(program), namespace)  # noqa: S102 - running programs is what this is for
+    entry: Callable[[Any], Coroutine[Any, Any, None]] = namespace.pop(ENTRY)
+    return entry
+
+
+def import_star(namespace: dict[str, Any], module: str | None, level: int) -> None:
+    """`from module import *` into a program's globals; `level` counts the dots of a relative import."""
+    statement = ast.ImportFrom(module, [ast.alias("*", lineno=1, col_offset=0)], level, lineno=1, col_offset=0)
+    exec(compile(ast.Module([statement], []), "<import>", "exec", dont_inherit=True), namespace)  # noqa: S102 - a plain import
+
+
+def register_lines(source: Source) -> None:
+    """Let `linecache` know a program's lines, unless a file of that name has them."""
+    lines = [line if line.endswith("\n") else line + "\n" for line in source.text.splitlines(keepends=True)]
+    linecache.cache[source.name] = (len(source.text), None, lines, source.name)
+
+
+def _named_as_module(code: CodeType) -> CodeType:
+    """The coroutine's frames are called `<module>` in tracebacks, as module code is."""
+    constants = tuple(
+        constant.replace(co_name="<module>", co_qualname="<module>")
+        if isinstance(constant, CodeType) and constant.co_name == ENTRY
+        else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_consts=constants)

@@ -1,0 +1,100 @@
+"""The compiler's stages, in order. Every other module of the compiler is reached from here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+
+from lmqlc.compiler.check_constraints import check_constraints
+from lmqlc.compiler.close import close
+from lmqlc.compiler.findings import Findings
+from lmqlc.compiler.ir import Program
+from lmqlc.compiler.lower import lower
+from lmqlc.compiler.resolve import resolve
+from lmqlc.compiler.resolve_header import GROUP as DECODER_GROUP
+from lmqlc.grammar.diagnostics import Diagnostic
+from lmqlc.grammar.errors import LmqlCompileError, LmqlSyntaxError
+from lmqlc.grammar.nodes import Query
+from lmqlc.grammar.parse import parse_with_diagnostics
+from lmqlc.grammar.source import Source
+
+Hook = Callable[[str, object], None]
+"""Told the name of a stage and its result."""
+
+DEEPEST = 12_000
+"""Nested calls of Python functions while compiling."""
+
+
+def compile_source(source: Source, *, surrounding: frozenset[str] = frozenset(), hook: Hook | None = None) -> Program:
+    """Compile a program. Raises LmqlSyntaxError or LmqlCompileError with everything that was found.
+
+    surrounding: names that the place of the program's definition gives it (for a query function, those of its module and closure).
+    hook: called after every stage.
+    """
+    program, findings, is_parsed = _compile(source, surrounding, hook)
+    if program is None:
+        error = LmqlCompileError if is_parsed else LmqlSyntaxError
+        raise error(diagnostics=findings.diagnostics, source=source)
+    return program
+
+
+def check_source(source: Source, *, surrounding: frozenset[str] = frozenset()) -> list[Diagnostic]:
+    """Everything that is wrong or doubtful about a program, in the order of its text; never raises for a bad one."""
+    _, findings, _ = _compile(source, surrounding, None)
+    return sorted(findings.diagnostics, key=lambda d: d.span.start if d.span else -1)
+
+
+def _compile(source: Source, surrounding: frozenset[str], hook: Hook | None) -> tuple[Program | None, Findings, bool]:
+    """The program (None where something is wrong), everything found, and whether the text could be parsed."""
+    findings, tell = Findings(source), hook or _no_hook
+    with _deep_recursion():
+        query = _parse(source, findings)
+        tell("parse", query)
+        if query is None:
+            return None, findings, False
+        try:
+            program = _stages(query, findings, surrounding, tell)
+        except RecursionError:
+            findings.error("L0702", "the program is nested too deeply", None, "split its longest expression into several statements")
+    return (None if findings.has_errors else program), findings, True
+
+
+def _stages(query: Query, findings: Findings, surrounding: frozenset[str], tell: Hook) -> Program:
+    """Everything after the parse."""
+    resolved = resolve(query, findings, surrounding)
+    tell("resolve", resolved)
+    program = lower(resolved, findings)
+    tell("lower", program)
+    program = close(program, resolved, findings)
+    tell("close", program)
+    if not findings.has_errors:
+        check_constraints(program, findings)
+    return program
+
+
+def _parse(source: Source, findings: Findings) -> Query | None:
+    """The syntax tree. Decoders of other packages are looked up only where a program would not parse without them."""
+    query, diagnostics = parse_with_diagnostics(source.text, source.name)
+    if query is None:
+        others = [entry.name for entry in entry_points(group=DECODER_GROUP)]
+        if others:
+            query, diagnostics = parse_with_diagnostics(source.text, source.name, decoders=others)
+    findings.diagnostics.extend(diagnostics)
+    return query
+
+
+def _no_hook(stage: str, result: object) -> None:
+    """Nobody listens."""
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Room for the walks over deep trees: Python's parser takes deeper ones than its default limit lets a program visit."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, DEEPEST))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
