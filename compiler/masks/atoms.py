@@ -11,7 +11,12 @@ from lmqlc.compiler.masks.interface import Bits
 
 
 class TextAtom(Protocol):
-    """One atom over the text of a hole. Nothing here has side effects that a caller could see."""
+    """One atom over the text of a hole. Nothing here has side effects that a caller could see.
+
+    by_token: the atom has no masks; every token must be asked for with `alive`.
+    """
+
+    by_token: bool
 
     def alive(self, text: bytes) -> bool:
         """Some continuation of `text`, itself included, may hold. Once False for a text, False for all that begin with it."""
@@ -21,8 +26,8 @@ class TextAtom(Protocol):
         """`text`, as a final text, holds; False where it ends inside a character."""
         ...
 
-    def mask(self, text: bytes) -> Bits | None:
-        """The tokens after which the text is alive, uint32[ceil(V / 32)]; None where tokens must be asked for one by one. `text` is alive."""
+    def mask(self, text: bytes) -> Bits:
+        """The tokens after which a text that is alive stays so, uint32[ceil(V / 32)]; not called where `by_token`."""
         ...
 
     def closed(self, text: bytes) -> bool:

@@ -14,14 +14,14 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
+from lmqlc.compiler.automata.problems import error
 from lmqlc.compiler.masks.atoms import whole_characters
 from lmqlc.compiler.masks.interface import Bits
-from lmqlc.grammar.diagnostics import Diagnostic
-from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.grammar.source import Span
 
+BAD_FUNCTION = "L0451"
 KEPT = 1 << 15
 """Answers remembered per atom, least recently asked out first."""
 
@@ -29,7 +29,9 @@ _SHOWN = 200
 
 
 class CustomAtom:
-    """One call of a constraint function in a `where`. args: the operands after the text. Raises LmqlCompileError where it is no function."""
+    """One call of a constraint function in a `where`. args: the operands after the text. Raises LmqlCompileError for what is none."""
+
+    by_token = True
 
     def __init__(self, function: object, args: Sequence[object] = (), span: Span | None = None) -> None:
         self._call = function_of(function, span)
@@ -49,8 +51,8 @@ class CustomAtom:
             return False
         return self._ask(characters, final=True) is True
 
-    def mask(self, text: bytes) -> Bits | None:
-        return None
+    def mask(self, text: bytes) -> Bits:
+        raise NotImplementedError("a Python function is asked token by token")
 
     def closed(self, text: bytes) -> bool:
         return False
@@ -73,15 +75,15 @@ class CustomAtom:
         """What the function says. Its own exceptions reach the user as they are, with a note that says where they come from."""
         try:
             answer = self._call(text, final, *self._args)
-        except Exception as error:
-            error.add_note(f"raised by the constraint `{self._name}` for the {_described(text, final)}")
+        except Exception as problem:
+            problem.add_note(f"raised by the constraint `{self._name}` for the {_described(text, final)}")
             raise
         if answer is None or isinstance(answer, bool):
             return answer
         if type(answer).__name__ in ("bool_", "bool") and hasattr(answer, "item"):  # NumPy's own truth values
             return bool(answer)
         message = f"the constraint `{self._name}` must say True, False or None, not {answer!r:.80}, for the {_described(text, final)}"
-        raise LmqlCompileError(diagnostics=[Diagnostic("L0703", "error", message, self._span)])
+        raise error(BAD_FUNCTION, message, self._span)
 
 
 def _described(text: str, final: bool) -> str:
@@ -98,11 +100,11 @@ def function_of(value: object, span: Span | None = None) -> Judge:
     if callable(getattr(target, "forward", None)):
         return _adapted(target)
     if callable(target) and not inspect.iscoroutinefunction(target):
-        return target
+        return cast(Judge, target)
     wrong = "is asynchronous" if inspect.iscoroutinefunction(target) else f"is {type(value).__name__}, no function"
     message = f"a constraint must be a plain function of text and final; {getattr(value, '__name__', repr(value))!s:.80} {wrong}"
     hint = "write `@lmql.constraint` above `def name(text, final): …`, which says False, None or True"
-    raise LmqlCompileError(diagnostics=[Diagnostic("L0703", "error", message, span, hint=hint)])
+    raise error(BAD_FUNCTION, message, span, hint)
 
 
 def _instance(value: type, span: Span | None) -> Any:
@@ -110,9 +112,9 @@ def _instance(value: type, span: Span | None) -> Any:
     takes_operands = any(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in _parameters(value))
     try:
         return value([]) if takes_operands else value()
-    except TypeError as error:
-        message = f"the constraint class `{value.__name__}` cannot be made without arguments: {error}"
-        raise LmqlCompileError(diagnostics=[Diagnostic("L0703", "error", message, span)]) from error
+    except TypeError as problem:
+        message = f"the constraint class `{value.__name__}` cannot be made without arguments: {problem}"
+        raise error(BAD_FUNCTION, message, span) from problem
 
 
 def _adapted(target: Any) -> Judge:

@@ -1,0 +1,116 @@
+"""Stop phrases met while a text is written, for constraints whose stops no single automaton can judge.
+
+A thread follows one phrase from a place in the text: `(phrase, q, begin)`, with q the state of the phrase's own automaton and `begin`
+the byte where the phrase starts. Threads of one phrase in one state are one: the earliest begin, since the longest phrase wins. Threads
+of a kept phrase start anywhere; those of a removed one only where the formula holds before it, which is asked when its first byte fits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from lmqlc.compiler.automata import operands
+from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.constraints import Const, Equals, Matches, Stop
+from lmqlc.grammar.errors import UnsatisfiableConstraint
+
+Thread = tuple[int, int, int]
+Holds = Callable[[int], bool]
+"""Whether the formula, judged as a final text, holds for the text up to a byte."""
+
+
+@dataclass(frozen=True, eq=False)
+class Phrase:
+    """One phrase as a byte automaton: `steps[q][byte]` is the next state, 0 where the phrase cannot be completed any more."""
+
+    keep: bool
+    start: int
+    steps: list[list[int]]
+    ends: list[bool]
+
+
+def phrases_of(stops: Sequence[Stop]) -> tuple[Phrase, ...]:
+    """The phrases of stops whose operands are known; those that match nothing drop out."""
+    found = []
+    for stop in stops:
+        for phrase in operands.phrases(operands.value(stop.phrase), stop.span):
+            made = _phrase(phrase, stop)
+            if made is not None:
+                found.append(made)
+    return tuple(found)
+
+
+def _phrase(value: object, stop: Stop) -> Phrase | None:
+    from lmqlc.compiler.automata.build import build
+
+    try:
+        automaton = build(Matches(Const(value), stop.span) if isinstance(value, re.Pattern) else Equals(Const(value), stop.span))
+    except UnsatisfiableConstraint:
+        return None
+    live = _live(automaton)
+    states = np.where(live, np.arange(len(live)), 0)
+    steps = states[automaton.delta[0]][:, automaton.byte_class]
+    return Phrase(stop.keep, automaton.start, steps.tolist(), automaton.accepts[0].tolist())
+
+
+def _live(automaton: TextAutomaton) -> npt.NDArray[np.bool_]:
+    """bool[S]: an accepting state can be reached."""
+    live: npt.NDArray[np.bool_] = automaton.accepts[0].copy()
+    while True:
+        grown: npt.NDArray[np.bool_] = live | live[automaton.delta[0]].any(axis=1)
+        if (grown == live).all():
+            return live
+        live = grown
+
+
+class PhraseSearch:
+    """All phrases of one constraint."""
+
+    def __init__(self, phrases: tuple[Phrase, ...]) -> None:
+        self._phrases = phrases
+
+    def __bool__(self) -> bool:
+        return bool(self._phrases)
+
+    def removes(self, thread: Thread) -> bool:
+        return not self._phrases[thread[0]].keep
+
+    def step(self, threads: Sequence[Thread], byte: int, at: int, holds: Holds) -> list[Thread]:
+        """The threads after the byte that stands at place `at`, new ones included."""
+        begins: dict[tuple[int, int], int] = {}
+        fresh = [
+            (number, phrase.start, at)
+            for number, phrase in enumerate(self._phrases)
+            if phrase.steps[phrase.start][byte] and (phrase.keep or holds(at))
+        ]
+        for number, state, begin in [*threads, *fresh]:
+            after = self._phrases[number].steps[state][byte]
+            if after:
+                begins[number, after] = min(begin, begins.get((number, after), begin))
+        return [(number, state, begin) for (number, state), begin in begins.items()]
+
+    def ended(self, threads: Sequence[Thread], at: int, holds: Holds) -> int | None:
+        """Where the text is cut if it stops at place `at`, just after the last byte; None where it goes on."""
+        best: tuple[int, int] | None = None
+        for number, state, begin in threads:
+            phrase = self._phrases[number]
+            if phrase.ends[state] and (best is None or begin < best[0]) and (not phrase.keep or holds(at)):
+                best = (begin, at if phrase.keep else begin)
+        return None if best is None else best[1]
+
+    def may_concern(self, token: bytes) -> bool:
+        """Whether a token may complete a phrase or begin a removed one, wherever the formula may hold."""
+        threads: list[Thread] = []
+        for at, byte in enumerate(token):
+            threads = self.step(threads, byte, at, lambda _: True)
+            if self.ended(threads, at, lambda _: True) is not None:
+                return True
+        return any(self.removes(thread) for thread in threads)
+
+    def next_bytes(self, threads: Sequence[Thread]) -> frozenset[int]:
+        """First bytes of the tokens with which some thread goes on."""
+        return frozenset(b for number, state, _ in threads for b, after in enumerate(self._phrases[number].steps[state]) if after)

@@ -1,0 +1,135 @@
+"""A formula over regular and external atoms, taken apart: what is left of it for every truth value of its external atoms.
+
+With external atoms c_1 … c_n, each assignment of truth values leaves a formula over regular atoms alone, its residue. A final text is
+valid if the residue of the actual values accepts it. A prefix may go on while some residue is live whose true atoms are all alive (the
+false ones restrict nothing: an atom that is alive may still turn out false). Stops are taken out first; they are judged with
+the whole formula, by `combine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
+from lmqlc.compiler.constraints import FALSE, TRUE, And, Constraint, Count, Not, Or
+from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.passes.fold import fold, truth
+from lmqlc.grammar.errors import UnsatisfiableConstraint
+
+MAX_EXTERNAL = 4
+"""External atoms in one formula; every one doubles the residues."""
+
+IsExternal = Callable[[Constraint], bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Residue:
+    """A regular residue over one vocabulary. options: the sets of external atoms (by number) that must be true, minimal ones only."""
+
+    formula: Constraint
+    automaton: TextAutomaton
+    tokens: TokenConstraint
+    options: tuple[frozenset[int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Residues:
+    """All live residues, and for every assignment (a tuple of bools) the number of its residue."""
+
+    residues: tuple[Residue, ...]
+    by_values: dict[tuple[bool, ...], int]
+
+
+def atoms_of(constraint: Constraint) -> Iterator[Constraint]:
+    """Every atom of a formula, from left to right."""
+    if isinstance(constraint, And | Or):
+        for arg in constraint.args:
+            yield from atoms_of(arg)
+    elif isinstance(constraint, Not):
+        yield from atoms_of(constraint.arg)
+    else:
+        yield constraint
+
+
+def external_atoms(constraint: Constraint, is_external: IsExternal) -> tuple[Constraint, ...]:
+    """The distinct external atoms of a formula. Raises UnsupportedConstraint past `MAX_EXTERNAL`."""
+    found: list[Constraint] = []
+    for atom in atoms_of(constraint):
+        if is_external(atom) and not any(_same(atom, other) for other in found):
+            found.append(atom)
+    if len(found) > MAX_EXTERNAL:
+        message = f"{len(found)} grammars, schemas and Python constraints on one hole; {MAX_EXTERNAL} are possible"
+        hint = "join several Python constraints into one function"
+        raise error(UNSUPPORTED, message, found[MAX_EXTERNAL].span, hint)
+    return tuple(found)
+
+
+def _same(one: Constraint, other: Constraint) -> bool:
+    return one is other or (type(one) is type(other) and bool(_unplaced(one) == _unplaced(other)))
+
+
+def _unplaced(atom: Constraint) -> Constraint:
+    return replace(atom, span=None)
+
+
+def assigned(constraint: Constraint, externals: tuple[Constraint, ...], values: tuple[bool, ...], is_external: IsExternal) -> Constraint:
+    """The formula with external atoms replaced by their values, constants folded."""
+
+    def put(part: Constraint) -> Constraint:
+        if isinstance(part, And | Or):
+            return replace(part, args=tuple(map(put, part.args)))
+        if isinstance(part, Not):
+            return replace(part, arg=put(part.arg))
+        if not is_external(part):
+            return part
+        return TRUE if values[next(i for i, other in enumerate(externals) if _same(part, other))] else FALSE
+
+    return fold(put(constraint))
+
+
+def counts_tokens(constraint: Constraint) -> bool:
+    return any(isinstance(atom, Count) and atom.unit == "tokens" for atom in atoms_of(constraint))
+
+
+def residues_of(
+    constraint: Constraint,
+    externals: tuple[Constraint, ...],
+    is_external: IsExternal,
+    link: Callable[[TextAutomaton], TokenConstraint],
+) -> Residues:
+    """Build and link every residue that some text meets. Raises UnsatisfiableConstraint where there is none."""
+    formulas: list[tuple[Constraint, list[tuple[bool, ...]]]] = []
+    for values in product((False, True), repeat=len(externals)):
+        formula = assigned(constraint, externals, values, is_external)
+        group = next((group for known, group in formulas if known == formula), None)
+        if group is not None:
+            group.append(values)
+        elif truth(formula) is not False:
+            formulas.append((formula, [values]))
+    residues: list[Residue] = []
+    by_values: dict[tuple[bool, ...], int] = {}
+    first_error: UnsatisfiableConstraint | None = None
+    for formula, group in formulas:
+        try:
+            residue = _residue(formula, group, link)
+        except UnsatisfiableConstraint as problem:
+            first_error = first_error or problem
+            continue
+        by_values.update(dict.fromkeys(group, len(residues)))
+        residues.append(residue)
+    if not residues:
+        message = "no text can meet this constraint, whatever its grammars and functions say"
+        raise first_error or unsatisfiable(message, constraint.span, (), None, None)
+    return Residues(tuple(residues), by_values)
+
+
+def _residue(formula: Constraint, group: list[tuple[bool, ...]], link: Callable[[TextAutomaton], TokenConstraint]) -> Residue:
+    from lmqlc.compiler.automata.build import build
+
+    automaton = build(formula)
+    positive = {frozenset(i for i, value in enumerate(values) if value) for values in group}
+    minimal = sorted((one for one in positive if not any(other < one for other in positive)), key=sorted)
+    return Residue(formula, automaton, link(automaton), tuple(minimal))
