@@ -1,3 +1,63 @@
-"""lmqlc: the compiled toolchain for LMQL, the query language for language models."""
+"""lmqlc: the compiled toolchain for LMQL, the query language for language models.
+
+Names are imported at their first use, so that `import lmqlc` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lmqlc import errors as errors
+    from lmqlc.api import CompiledQuery as CompiledQuery
+    from lmqlc.api import compile as compile
+    from lmqlc.api import load as load
+    from lmqlc.api import parse as parse
+    from lmqlc.api import token_automaton as token_automaton
+    from lmqlc.models import LLM as LLM
+    from lmqlc.models import generate as generate
+    from lmqlc.models import generate_sync as generate_sync
+    from lmqlc.models import inprocess as inprocess
+    from lmqlc.models import model as model
+    from lmqlc.models import score as score
+    from lmqlc.models import score_sync as score_sync
+    from lmqlc.models import set_default_model as set_default_model
+    from lmqlc.queries import F as F
+    from lmqlc.queries import query as query
+    from lmqlc.queries import run as run
+    from lmqlc.queries import run_file as run_file
+    from lmqlc.queries import run_sync as run_sync
+    from lmqlc.runtime import decorators as decorators
+    from lmqlc.runtime.results import Result as LMQLResult
+
+_HOMES = {
+    "lmqlc.api": ("CompiledQuery", "compile", "load", "parse", "token_automaton"),
+    "lmqlc.models": ("LLM", "generate", "generate_sync", "inprocess", "model", "score", "score_sync", "set_default_model"),
+    "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_OTHER = {
+    "errors": ("lmqlc.errors", None),
+    "decorators": ("lmqlc.runtime.decorators", None),
+    "LMQLResult": ("lmqlc.runtime.results", "Result"),
+}
+
+__all__ = [  # noqa: RUF022 - in the order of a reader's interest
+    "run", "run_sync", "run_file", "query", "F", "LMQLResult", "compile", "load", "parse", "token_automaton", "CompiledQuery",
+    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model", "decorators", "errors",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    home, attribute = _OTHER.get(name) or (_HOME.get(name), name)
+    if home is None:
+        raise AttributeError(f"module 'lmqlc' has no attribute {name!r}")
+    module = import_module(home)
+    value = module if attribute is None else getattr(module, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

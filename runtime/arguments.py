@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -13,11 +13,23 @@ from lmqlc.grammar.errors import LmqlError
 
 
 def environment_for(namespace: ModuleType | None, extra: Mapping[str, Any] = {}) -> dict[str, Any]:
-    """Globals of a run: builtins, `lmql` bound to the public package, and what else the program may see."""
-    environment: dict[str, Any] = {"__name__": "__lmql__", "__builtins__": builtins, **extra}
+    """Globals of a run: builtins, `lmql` bound to the public package (`import lmql` gives it too), and what else the program may see."""
+    environment: dict[str, Any] = {"__name__": "__lmql__", **extra}
     if namespace is not None:
         environment.setdefault("lmql", namespace)
+        environment["__builtins__"] = {**vars(builtins), "__import__": _importing(namespace.__name__)}
     return environment
+
+
+def _importing(package: str) -> Callable[..., Any]:
+    """`__import__`, for which `lmql` is the name of the public package."""
+
+    def import_module(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        if level == 0 and (name == "lmql" or name.startswith("lmql.")):
+            name = package + name.removeprefix("lmql")
+        return builtins.__import__(name, globals, locals, fromlist, level)
+
+    return import_module
 
 
 def bind_arguments(

@@ -31,7 +31,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
     constraint = whole_constraint(hole.constraint, slots, hole_type)
     kind = number_kind(constraint)
     leading = not at.prompt.ends_in_space and _takes_space(kind, hole_type)
-    linked = link_hole(constraint, tokenizer, budget=budget.tokens, follow=hole.follow, leading_space=leading)
+    linked = link_hole(constraint, tokenizer, budget=budget.tokens, follow=hole.follow, leading_space=leading, source=at.program.source)
     decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
     shown = CertainText(linked.phrases)
     at.emit(HoleStart(hole.name))

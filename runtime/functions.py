@@ -116,8 +116,8 @@ def program_source(function: Callable[..., Any]) -> Source:
     first, newline, rest = text.partition("\n")
     text = first.strip() + newline + textwrap.dedent(rest)
     line = _docstring_line(function)
-    name = inspect.getsourcefile(function) if line else None
-    return Source(name or f"<query {function.__qualname__}>", "\n" * (line - 1 if name else 0) + text)
+    place = f" in {function.__code__.co_filename}" if line else ""
+    return Source(f"<query {function.__qualname__}{place}>", "\n" * max(line - 1, 0) + text)
 
 
 def _docstring_line(function: Callable[..., Any]) -> int:

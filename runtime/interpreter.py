@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from contextvars import ContextVar
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from lmqlc.compiler.constraints import OPEN
-from lmqlc.compiler.ir import ENTRY, HoleIR, Program
+from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.decode import decode_hole, decode_options
 from lmqlc.runtime.judge import text_meets
@@ -50,13 +49,12 @@ class Interpreter:
 
     async def execute(self, environment: dict[str, Any]) -> None:
         """Run the program with these globals. What it raises comes out unchanged."""
-        from lmqlc.compiler.driver import code_for
+        from lmqlc.compiler.code import entry_for
 
         self.environment = environment
         token = CURRENT.set(self)
         try:
-            exec(code_for(self.program), environment)  # noqa: S102 - the program is what the user asked to run
-            await environment[ENTRY](self)
+            await entry_for(self.program, environment)(self)
         finally:
             CURRENT.reset(token)
 
@@ -121,11 +119,9 @@ class Interpreter:
 
     def import_star(self, module: str | None, level: int) -> None:
         """`from module import *` into the program's globals."""
-        package = self.environment.get("__package__") if level else None
-        found = import_module("." * level + (module or ""), package)
-        public = getattr(found, "__all__", None)
-        names = public if public is not None else [name for name in vars(found) if not name.startswith("_")]
-        self.environment.update((name, getattr(found, name)) for name in names)
+        from lmqlc.compiler.code import import_star
+
+        import_star(self.environment, module, level)
 
     def result(self, value: Any) -> None:
         """What a top-level `return` hands back."""

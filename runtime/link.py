@@ -17,6 +17,8 @@ from lmqlc.backends.base import Tokenizer
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.constraints import And, Const, Constraint, Number, NumberCompare, Or, Truth, TypeIs
 from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.grammar.source import Source
+from lmqlc.runtime.leading import with_leading_space
 
 KEPT = 512
 """How many linked constraints, and how many text automata, are kept for the process."""
@@ -80,17 +82,26 @@ def number_kind(constraint: Constraint) -> type | None:
     return None
 
 
-def link_hole(constraint: Constraint, tokenizer: Tokenizer, *, budget: int, follow: str | None, leading_space: bool) -> LinkedHole:
+def link_hole(
+    constraint: Constraint,
+    tokenizer: Tokenizer,
+    *,
+    budget: int | None,
+    follow: str | None,
+    leading_space: bool,
+    source: Source | None = None,
+) -> LinkedHole:
     """The constraint on tokens of one hole.
 
-    constraint: without slots. budget: tokens the hole may have. follow: the literal after the hole. leading_space: one space may stand
-    before the text. Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint.
+    constraint: without slots. budget: tokens the hole may have (None: any number). follow: the literal after the hole. leading_space:
+    one space may stand before the text. source: the program, for the places in errors.
+    Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint.
     """
     from lmqlc.compiler.masks.token_automaton import link
 
     if _is_true(constraint):
         return LinkedHole(None)
-    automaton = _text_automaton(constraint, leading_space)
+    automaton = _text_automaton(constraint, leading_space, source)
     vocabulary = tokenizer.vocabulary
     key = _key((constraint, leading_space, vocabulary.fingerprint, follow, budget))
     linked: TokenConstraint | None = None if key is None else _LINKED.get(key)
@@ -101,13 +112,14 @@ def link_hole(constraint: Constraint, tokenizer: Tokenizer, *, budget: int, foll
     return LinkedHole(linked, automaton.phrases)
 
 
-def _text_automaton(constraint: Constraint, leading_space: bool) -> TextAutomaton:
+def _text_automaton(constraint: Constraint, leading_space: bool, source: Source | None) -> TextAutomaton:
     from lmqlc.compiler.automata.build import build
 
     key = _key((constraint, leading_space))
     automaton: TextAutomaton | None = None if key is None else _AUTOMATA.get(key)
     if automaton is None:
-        automaton = build(constraint)
+        automaton = build(constraint, source=source)
+        automaton = with_leading_space(automaton) if leading_space else automaton
         if key is not None:
             _AUTOMATA.put(key, automaton)
     return automaton

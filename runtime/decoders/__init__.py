@@ -24,9 +24,8 @@ def names() -> tuple[str, ...]:
 def decoder_class(name: str) -> type[BaseDecoder]:
     """The class of a decoder; raises LmqlCompileError for a name that is none."""
     if name in BUILTIN:
-        found = import_module(f"lmqlc.runtime.decoders.{name}").Decoder
-        assert issubclass(found, BaseDecoder)
-        return found
+        builtin: type[BaseDecoder] = import_module(f"lmqlc.runtime.decoders.{name}").Decoder
+        return builtin
     for entry in entry_points(group=GROUP, name=name):
         found = entry.load()
         if not (isinstance(found, type) and issubclass(found, BaseDecoder)):

@@ -1,0 +1,123 @@
+"""The command line: options and exit codes. The work of a command is in a module of its own, imported when it runs.
+
+Exit codes: 0; 1 the program is at fault; 2 the command line is; 3 a model or server cannot be reached; 70 lmqlc itself is at fault;
+130 interrupted. Data goes to standard output, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+from lmqlc import __version__
+
+USAGE, OUR_FAULT, INTERRUPTED = 2, 70, 130
+
+_EPILOG = """\b
+Examples:
+  lmqlc run hello.lmql                             run on the model the program names, else on the small embedded one
+  lmqlc run hello.lmql --model local:gpt2          run on a transformers model
+  lmqlc run ask.lmql --arg question="Why?" --json  give arguments, get JSON
+  echo '"Say hi: [WHO]" where len(WHO) < 9' | lmqlc run -
+  lmqlc check *.lmql                               find errors without running anything
+"""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, "-V", "--version", message="lmqlc %(version)s")
+def cli() -> None:
+    """Compile and run LMQL programs: prompts with holes, constraints that hold, Python in between."""
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  lmqlc run packing.lmql
+  lmqlc run packing.lmql --model local:gpt2 --decoder "sample(temperature=0.7, seed=1)"
+  lmqlc run ask.lmql --arg question="Who wrote Faust?" --arg n=3 --json
+  lmqlc run packing.lmqlc --no-stream --time
+"""
+)
+@click.argument("query")
+@click.option("--model", metavar="M", help='The model, such as "local:gpt2" or "demo"; goes before the program\'s own `from`.')
+@click.option("--decoder", metavar="D", help='The decoder, such as "argmax" or "sample(temperature=0.7, n=2)"; goes before the header.')
+@click.option(
+    "--arg", "args", metavar="K=V", multiple=True, help="An argument of the program. V is JSON where it reads as JSON, else a string."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON: prompt, holes with tokens, variables, usage.")
+@click.option("--stream/--no-stream", default=None, help="Show the prompt as it grows, on standard error. Default: on a terminal.")
+@click.option("--time", "timed", is_flag=True, help="Print what the run cost, on standard error.")
+def run(query: str, model: str | None, decoder: str | None, args: tuple[str, ...], as_json: bool, stream: bool | None, timed: bool) -> None:
+    """Run QUERY: a .lmql program, a compiled .lmqlc, or - for standard input."""
+    from lmqlc.run_command import run_command
+
+    run_command(query, model=model, decoder=decoder, args=args, as_json=as_json, stream=stream, timed=timed)
+
+
+@cli.command(
+    epilog="""\b
+Examples:
+  lmqlc compile packing.lmql                     writes packing.lmqlc
+  lmqlc compile packing.lmql --emit python       prints the coroutine that the program becomes
+  lmqlc compile packing.lmql --tokenizer ./gpt2  also works out the token masks for a model's tokenizer
+"""
+)
+@click.argument("query")
+@click.option("-o", "--output", metavar="FILE", help="Where to write the artifact. Default: the program's name with .lmqlc.")
+@click.option("--tokenizer", metavar="T", help="A model directory or tokenizer.json to work out token masks for.")
+@click.option("--emit", "stage", metavar="STAGE", help="Print a stage of compilation instead: ast, ir, python.")
+def compile(query: str, output: str | None, tokenizer: str | None, stage: str | None) -> None:
+    """Compile QUERY, a .lmql program, to an artifact that runs without being compiled again."""
+    from lmqlc.compile_command import compile_command
+
+    compile_command(query, output=output, tokenizer=tokenizer, stage=stage)
+
+
+@cli.command(epilog="\b\nExample:\n  lmqlc check examples/*.lmql\n")
+@click.argument("files", nargs=-1, required=True)
+def check(files: tuple[str, ...]) -> None:
+    """Find errors and warnings in FILES without running them."""
+    from lmqlc.check_command import check_command
+
+    sys.exit(check_command(files))
+
+
+def run_cli(arguments: list[str]) -> int:
+    """Run the command line; the exit code. Nothing but SystemExit of a program's own comes out."""
+    try:
+        code = cli.main(arguments, prog_name="lmqlc", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        print("\nlmqlc: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _closed_pipe()
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no foreign traceback reaches a user
+        return _failed(error)
+    return code if isinstance(code, int) else 0
+
+
+def _closed_pipe() -> int:
+    """Whoever read our output has seen enough. What is still buffered must not complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _failed(error: Exception) -> int:
+    from lmqlc.grammar.errors import LmqlError
+
+    if isinstance(error, LmqlError):
+        print(error.message if error.diagnostics else f"lmqlc: error: {error.message}", file=sys.stderr)
+        return error.exit_code
+    print(f"lmqlc: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+    if os.environ.get("LMQLC_DEBUG"):
+        traceback.print_exception(error, file=sys.stderr)
+    else:
+        print("  this is a bug in lmqlc, not in your program; LMQLC_DEBUG=1 shows where it happened", file=sys.stderr)
+    return OUR_FAULT

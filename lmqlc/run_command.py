@@ -1,0 +1,122 @@
+"""`lmqlc run`: a program from a file or standard input, its results on standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from lmqlc.compiler.ir import Program
+from lmqlc.grammar.errors import LmqlError
+from lmqlc.models import default_model
+from lmqlc.output import as_json as results_as_json
+from lmqlc.output import as_text
+from lmqlc.queries import run_program
+from lmqlc.runtime.results import Result
+from lmqlc.runtime.run import Settings
+from lmqlc.terminal import ProgressLine, TerminalWriter, uses_colour
+from lmqlc.tracebacks import ProgramFailed, at_fault
+
+
+def run_command(
+    query: str, *, model: str | None, decoder: str | None, args: Sequence[str], as_json: bool, stream: bool | None, timed: bool
+) -> None:
+    """Run a program and print what it gives."""
+    _write_utf8()
+    started = time.perf_counter()
+    program = _program(query)
+    arguments = parse_arguments(args)
+    name, options = parse_decoder(decoder)
+    progress = ProgressLine(sys.stderr)
+    writer = TerminalWriter(sys.stderr, colour=uses_colour(sys.stderr))
+    shows = sys.stderr.isatty() if stream is None else stream
+    settings = Settings(model, default_model, name, options, (writer,) if shows else (), progress)
+    compiled = time.perf_counter()
+    try:
+        results = _run(program, arguments, settings)
+    finally:
+        progress.close()
+        writer.close()
+    text = results_as_json(results) if as_json else as_text(results)
+    if text:
+        print(text)
+    if timed:
+        print(_costs(results, compiled - started), file=sys.stderr)
+
+
+def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
+    """`k=v` pairs: the value is JSON where it reads as JSON, else the string itself."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise click.BadParameter(f"{pair!r} is not of the form NAME=VALUE", param_hint="--arg")
+        values[key] = text
+        with suppress(ValueError):
+            values[key] = json.loads(text)
+    return values
+
+
+def parse_decoder(text: str | None) -> tuple[str | None, dict[str, Any]]:
+    """A decoder's name, and the arguments of `name(key=value, …)`; values are Python literals."""
+    import ast
+
+    if text is None:
+        return None, {}
+    wrong = click.BadParameter(f"{text!r} is no decoder; write a name, or NAME(KEY=VALUE, …)", param_hint="--decoder")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        if isinstance(tree, ast.Name):
+            return tree.id, {}
+        if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.args:
+            raise wrong
+        return tree.func.id, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
+    except (SyntaxError, ValueError):
+        raise wrong from None
+
+
+def _program(query: str) -> Program:
+    from lmqlc.api import load
+    from lmqlc.compiler.driver import compile_source
+    from lmqlc.sources import decode_source, read_bytes, read_source
+
+    if query == "-":
+        return compile_source(read_source(query))
+    data = read_bytes(query)
+    return load(query).program if data.startswith(b"PK") or query.endswith(".lmqlc") else compile_source(decode_source(query, data))
+
+
+def _run(program: Program, arguments: dict[str, Any], settings: Settings) -> list[Result]:
+    """Run a program; what it raises itself becomes a ProgramFailed, which shows its own lines only."""
+    try:
+        return asyncio.run(run_program(program, (), arguments, settings))
+    except LmqlError:
+        raise
+    except Exception as error:
+        if not at_fault(error, program.source):
+            raise
+        raise ProgramFailed(error, program.source) from None
+
+
+def _costs(results: Sequence[Result], compiling: float) -> str:
+    usage = results[0].usage
+    tokens = sum(result.usage.tokens for result in results)
+    rate = f", {tokens / usage.seconds:.1f} tokens/s" if usage.seconds > 0 and tokens else ""
+    return (
+        f"lmqlc: compiled in {compiling:.3f} s, ran in {usage.seconds:.3f} s{rate}: {tokens} tokens decoded, {usage.forced} written, "
+        f"{usage.forward_passes} model calls, {usage.tokens_computed} positions computed, {usage.tokens_reused} reused"
+    )
+
+
+def _write_utf8() -> None:
+    """Results are UTF-8 whatever the locale, and no character stops them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,76 @@
+"""One space may stand before the text of a number or of a plain-text type: it is in the prompt, and no part of the text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from lmqlc.compiler.automata.automaton import TextAutomaton
+
+SPACE = 0x20
+
+
+def with_leading_space(automaton: TextAutomaton) -> TextAutomaton:
+    """The automaton with an optional space before its texts; the space is no character of the text.
+
+    The same automaton where its texts may begin with a space themselves: which space is meant could not be told.
+    """
+    if (automaton.delta[:, automaton.start, automaton.byte_class[SPACE]] != 0).any():
+        return automaton
+    automaton = _counting_inside(automaton)
+    regions, states, classes = automaton.delta.shape
+    delta = np.zeros((regions, states + 1, classes + 1), np.int32)
+    delta[:, :states, :classes] = automaton.delta
+    delta[:, :states, classes] = automaton.delta[:, :, automaton.byte_class[SPACE]]
+    delta[:, states, :classes] = automaton.delta[:, automaton.start]
+    delta[:, states, classes] = automaton.start
+    byte_class = automaton.byte_class.copy()
+    byte_class[SPACE] = classes
+    return replace(
+        automaton,
+        delta=delta,
+        byte_class=byte_class,
+        start=states,
+        accepts=_repeat_start(automaton.accepts, automaton.start),
+        stops=_repeat_start(automaton.stops, automaton.start),
+    )
+
+
+def _repeat_start(rows: npt.NDArray[np.bool_], start: int) -> npt.NDArray[np.bool_]:
+    return np.concatenate([rows, rows[:, start : start + 1]], axis=1)
+
+
+def _counting_inside(automaton: TextAutomaton) -> TextAutomaton:
+    """The automaton with its character limit in the states: a counter beside them would count the space too."""
+    if automaton.char_limit is None:
+        return automaton
+    leads = np.array([byte & 0xC0 != 0x80 for byte in range(256)])
+    old = automaton.byte_class.astype(np.int64)
+    pairs, byte_class = np.unique(old * 2 + leads, return_inverse=True)
+    seen: dict[tuple[int, int], int] = {(0, 0): 0}
+    order: list[tuple[int, int]] = [(0, 0)]
+    rows: list[npt.NDArray[np.int32]] = []
+
+    def number(state: int, chars: int) -> int:
+        key = (state, chars) if state and chars <= (automaton.char_limit or 0) else (0, 0)
+        if key not in seen:
+            seen[key] = len(order)
+            order.append(key)
+        return seen[key]
+
+    start = number(automaton.start, 0)
+    while len(rows) < len(order):
+        state, chars = order[len(rows)]
+        after = automaton.delta[:, state][:, pairs // 2]
+        rows.append(np.array([[number(int(q), chars + int(pairs[b] % 2)) for b, q in enumerate(row)] for row in after], np.int32))
+    states = [state for state, _ in order]
+    return replace(
+        automaton,
+        delta=np.stack(rows, axis=1),
+        byte_class=byte_class.astype(np.uint8),
+        start=start,
+        accepts=automaton.accepts[:, states],
+        stops=automaton.stops[:, states],
+        char_limit=None,
+    )
