@@ -22,7 +22,15 @@ from lmqlc.compiler.masks.steps import Steps, Values
 from lmqlc.compiler.masks.trie import VocabularyIndex
 
 BLOCK = 1024
-"""Source states (times pairs) per block: past this, vectors cost more than walking the trie again."""
+"""Source states (times pairs) per block of an automaton that is too large for one block."""
+ONE_BLOCK = 1 << 15
+"""Source states (times pairs) that are tried as one block."""
+WORK = 1 << 24
+"""Entries of vectors that one block may compute before it is cut: some 50 ms."""
+
+
+class TooMuchWork(Exception):
+    """A block has too many states for its number of vectors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +89,12 @@ class _Vectors:
         self._steps = steps
         self._classes = steps.classes
         entries = steps.pairs * (sources.stop - sources.start)
+        self._work = WORK if entries > BLOCK else -1
         self._type = np.dtype(np.int16 if len(steps.rest) // self._classes < 1 << 15 else np.int32)
         self._ids = {bytes(entries * self._type.itemsize): 0}
         self._rows = np.zeros((64, entries), self._type)
-        self.next = np.full(64 * self._classes, -1, np.intp)
-        self.next[: self._classes] = 0
+        self._live = _bit_sets(steps.rest.reshape(-1, self._classes) != 0)
+        self.next = np.zeros(64 * self._classes, np.intp)
         self.roots = self._add(steps.first[:, sources].reshape(entries, self._classes).T)
 
     def __len__(self) -> int:
@@ -99,10 +108,14 @@ class _Vectors:
         """The numbers of some vectors, new ones added."""
         data = np.ascontiguousarray(rows, self._type)
         size, raw, ids = data.shape[1] * data.itemsize, data.tobytes(), self._ids
-        numbers = [ids.setdefault(raw[at : at + size], len(ids)) for at in range(0, len(raw), size)]
+        old = len(ids)
+        result = np.array([ids.setdefault(raw[at : at + size], len(ids)) for at in range(0, len(raw), size)], np.intp)
         self._grow(len(ids))
-        result = np.array(numbers, np.intp)
-        self._rows[result] = data
+        fresh = np.flatnonzero(result >= old)
+        numbers = result[fresh]
+        self._rows[numbers] = data[fresh]
+        dead = ~_bits(np.bitwise_or.reduce(self._live[data[fresh]], axis=1), self._classes)
+        self.next.reshape(-1, self._classes)[numbers] = np.where(dead, 0, -1)
         return result
 
     def _grow(self, count: int) -> None:
@@ -110,15 +123,22 @@ class _Vectors:
         if count > have:
             more = max(count, 2 * have) - have
             self._rows = np.concatenate([self._rows, np.zeros((more, self._rows.shape[1]), self._type)])
-            self.next = np.concatenate([self.next, np.full(more * self._classes, -1, np.intp)])
+            self.next = np.concatenate([self.next, np.zeros(more * self._classes, np.intp)])
 
     def compute(self, keys: Values) -> None:
         """Fill `next` at keys `vector * classes + byte class` (distinct, not yet computed)."""
+        self._spend(len(keys))
         vector, byte_class = np.divmod(keys, self._classes)
         for at in range(0, len(keys), _CHUNK):
             part = slice(at, at + _CHUNK)
             source = self._rows[vector[part]].astype(np.intp) * self._classes + byte_class[part, None]
             self.next[keys[part]] = self._add(self._steps.rest.take(source))
+
+    def _spend(self, vectors: int) -> None:
+        if self._work >= 0:
+            self._work -= vectors * self._rows.shape[1]
+            if self._work < 0:
+                raise TooMuchWork
 
     def follow(self, keys: Values) -> Values:
         """The vectors at keys `vector * classes + byte class`, computed where they are not known."""
@@ -130,6 +150,18 @@ class _Vectors:
             self.compute(np.flatnonzero(wanted))
             found = self.next.take(keys)
         return found
+
+
+def _bit_sets(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+    """Rows of flags bool[N, B] as sets of bits uint64[N, ceil(B / 64)]."""
+    padded = np.zeros((len(flags), -(-flags.shape[1] // 64) * 64), np.bool_)
+    padded[:, : flags.shape[1]] = flags
+    return np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
+
+
+def _bits(sets: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.bool_]:
+    """The flags of sets of bits."""
+    return np.unpackbits(sets.view(np.uint8), axis=1, count=count, bitorder="little").view(np.bool_)
 
 
 _CHUNK = 256
@@ -202,30 +234,47 @@ def _number(keys: Values, bound: int) -> tuple[Values, Values]:
     return used, place.take(keys)
 
 
-def block_size(steps: Steps) -> int:
-    """States per block; the last block may hold fewer."""
-    return max(1, min(steps.states, BLOCK // steps.pairs))
-
-
 class TokenClasses:
     """The blocks of one automaton over one vocabulary, built when first needed."""
 
     def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], blocks: Sequence[ClassBlock] = ()) -> None:
         self._steps = steps
         self._index = index
-        self._size = block_size(steps)
-        self._blocks: list[ClassBlock | None] = [*blocks] or [None] * -(-steps.states // self._size)
+        self._size = steps.states if steps.states * steps.pairs <= ONE_BLOCK else cut_size(steps)
+        self._blocks: list[ClassBlock | None] = []
+        if blocks:
+            self._size = blocks[0].states
+            self._blocks += blocks
+        else:
+            self._clear()
+
+    def _clear(self) -> None:
+        self._blocks = [None] * -(-self._steps.states // self._size)
 
     def block(self, state: int) -> ClassBlock:
         """The block that holds a state."""
-        at = state // self._size
-        block = self._blocks[at]
-        if block is None:
-            first = at * self._size
+        return self._blocks[state // self._size] or self._build(state)
+
+    def _build(self, state: int) -> ClassBlock:
+        first = state // self._size * self._size
+        try:
             block = build_block(self._index(), self._steps, first, min(self._size, self._steps.states - first))
-            self._blocks[at] = block
+        except TooMuchWork:
+            self._size = cut_size(self._steps)
+            self._clear()
+            return self._build(state)
+        self._blocks[state // self._size] = block
         return block
 
     def all(self) -> Iterator[ClassBlock]:
         """Every block, in the order of its states."""
-        return (self.block(at * self._size) for at in range(len(self._blocks)))
+        first = 0
+        while first < self._steps.states:
+            block = self.block(first)
+            yield block
+            first += block.states
+
+
+def cut_size(steps: Steps) -> int:
+    """States per block of a large automaton; the last block may hold fewer."""
+    return max(1, min(steps.states, BLOCK // steps.pairs))

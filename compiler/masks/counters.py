@@ -21,7 +21,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from lmqlc.compiler.masks.classes import TokenClasses
-from lmqlc.compiler.masks.steps import Steps
+from lmqlc.compiler.masks.steps import Steps, Values
 
 Finish = npt.NDArray[np.int32]
 
@@ -180,50 +180,68 @@ class Costs:
 
     def _spell(self) -> tuple[Finish, int]:
         """Costs in the last region by shortest paths over bytes, and the most bytes that the shortest of them take."""
-        finish = self.terminal(self._last)
-        costs = self.by_bytes
-        finish[list(costs)] = [chars for chars, _ in costs.values()]
-        finish[0] = FOREVER
-        return finish, max((count for _, count in costs.values()), default=0)
+        chars, count = self.by_bytes
+        return chars, int(count.max())
 
     @cached_property
-    def by_bytes(self) -> dict[int, tuple[int, int]]:
-        """(code points, bytes) of the cheapest way to finish by value, for the values that can, in the last region; whatever the tokens."""
+    def by_bytes(self) -> tuple[Finish, Finish]:
+        """Code points and bytes (int32[width] each) of the cheapest way to finish in the last region, whatever the tokens."""
         return byte_costs(self._steps, self._last, self.terminal(self._last))
 
 
-def byte_costs(steps: Steps, region: int, terminal: Finish) -> dict[int, tuple[int, int]]:
-    """(code points, bytes) of the cheapest way to finish from every state that can, reading bytes within one region of token counts."""
-    before = _edges_back(steps, region)
-    heap = [(int(terminal[value]), 0, value) for value in np.flatnonzero(terminal[: steps.states + 1] < FOREVER).tolist()]
-    heapq.heapify(heap)
-    done: dict[int, tuple[int, int]] = {}
-    while heap:
-        chars, count, value = heapq.heappop(heap)
-        if value in done:
-            continue
-        done[value] = (chars, count)
-        for state, lead in before.get(value, ()):
-            if state not in done:
-                heapq.heappush(heap, (chars + lead, count + 1, state))
-    return done
+def byte_costs(steps: Steps, region: int, terminal: Finish) -> tuple[Finish, Finish]:
+    """Code points, and bytes, of the cheapest way to finish from every value, reading bytes within one region of token counts.
+
+    Places are settled in the order of their costs, all of one cost at once. Where there is no way: `FOREVER`, and 0 bytes.
+    """
+    back = _edges_back(steps, region)
+    chars, count = np.full(steps.width, FOREVER, np.int32), np.zeros(steps.width, np.int32)
+    pending: dict[tuple[int, int], list[Values]] = {}
+    for cost in np.unique(terminal[terminal < FOREVER]).tolist():
+        pending[cost, 0] = [np.flatnonzero(terminal == cost)]
+    queue = sorted(pending)
+    while queue:
+        key = heapq.heappop(queue)
+        front = np.unique(np.concatenate(pending.pop(key)))
+        front = front[chars[front] == FOREVER]
+        chars[front], count[front] = key
+        for lead, edges in enumerate(back):
+            before = edges.into(front)
+            before = before[chars[before] == FOREVER]
+            if len(before):
+                then = (key[0] + lead, key[1] + 1)
+                if then not in pending:
+                    pending[then] = []
+                    heapq.heappush(queue, then)
+                pending[then].append(before)
+    return chars, count
 
 
-def _edges_back(steps: Steps, region: int) -> dict[int, list[tuple[int, int]]]:
-    """By value: the states one byte before it, with the code points that the byte begins."""
+class _Edges:
+    """Edges between values, grouped by where they lead."""
+
+    def __init__(self, sources: Values, targets: Values, width: int) -> None:
+        self._sources = sources[np.argsort(targets, kind="stable")]
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(targets, minlength=width))])
+
+    def into(self, targets: Values) -> Values:
+        """The sources of all edges into some values."""
+        starts, counts = self._starts[targets], self._starts[targets + 1] - self._starts[targets]
+        offsets = np.cumsum(counts) - counts
+        found: Values = self._sources[np.repeat(starts - offsets, counts) + np.arange(counts.sum())]
+        return found
+
+
+def _edges_back(steps: Steps, region: int) -> tuple[_Edges, _Edges]:
+    """Steps by one byte: those that begin no code point (all, where characters are not counted), and those that begin one."""
     first = steps.first[2 * region if steps.pairs > 1 else 0]
-    states, classes = np.nonzero(first)
-    leads = np.zeros(steps.classes, np.int64)
-    for byte in range(256):
-        leads[steps.byte_class[byte]] = steps.lead(byte)
-    values = first[states, classes] % steps.width
-    keys = np.unique((values * steps.states + states) * 2 + leads[classes])
-    back: dict[int, list[tuple[int, int]]] = {}
-    for key in keys.tolist():
-        pair, lead = divmod(key, 2)
-        value, state = divmod(pair, steps.states)
-        back.setdefault(value, []).append((state, lead))
-    return back
+    leads = np.zeros(steps.classes, np.bool_)
+    leads[steps.byte_class] = [bool(steps.lead(byte)) for byte in range(256)]
+    live = first != 0
+    live[:, 1:] &= (first[:, 1:] != first[:, :-1]) | (leads[1:] != leads[:-1])
+    states, classes = np.nonzero(live)
+    values, begins = first[states, classes] % steps.width, leads[classes]
+    return _Edges(states[~begins], values[~begins], steps.width), _Edges(states[begins], values[begins], steps.width)
 
 
 class Horizon:

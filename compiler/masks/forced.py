@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
+import numpy.typing as npt
 from lmqlc.compiler.masks.steps import Steps
 
 LONGEST = 4096
 """Bytes of forced text found at once."""
 
 
-def forced_bytes(steps: Steps, costs: Mapping[int, tuple[int, int]], q: int, room: int) -> bytes:
+def forced_bytes(steps: Steps, costs: npt.NDArray[np.int32], q: int, room: int) -> bytes:
     """The bytes after a state while only one byte can follow and the text cannot end; whole characters only.
 
-    costs: (code points, bytes) to finish by state, in the last region of token counts. The text ends with the stop that it reaches.
+    costs: code points to finish with by value, in the last region of token counts. The text ends with the stop that it reaches.
     """
     region = len(steps.bounds) - 1
     automaton, pair = steps.automaton, 2 * region if steps.pairs > 1 else 0
@@ -26,7 +25,7 @@ def forced_bytes(steps: Steps, costs: Mapping[int, tuple[int, int]], q: int, roo
             value = int(first[q, byte_class]) % steps.width
             byte = members[byte_class]
             chars = 0 if byte is None else steps.lead(byte)
-            if value in costs and costs[value][0] + chars <= room:
+            if costs[value] + chars <= room:
                 following.append((byte, value, chars))
         if len(following) != 1:
             break

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
-from lmqlc.compiler.masks.classes import ClassBlock, block_size
+from lmqlc.compiler.masks.classes import ClassBlock, cut_size
 from lmqlc.compiler.masks.core import Core, Known
 from lmqlc.compiler.masks.counters import FOREVER
 from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
@@ -149,8 +149,8 @@ def _phrase(stored: Mapping[str, Any]) -> StopPhrase:
 
 
 def _blocks(arrays: Mapping[str, Array], steps: Steps, count: object, tokens: int) -> tuple[ClassBlock, ...]:
-    size = block_size(steps)
-    _require(count == -(-steps.states // size))
+    size = steps.states if count == 1 else cut_size(steps)
+    _require(type(count) is int and count == -(-steps.states // size))
     blocks = []
     for number, first in enumerate(range(0, steps.states, size)):
         class_of, table, chars = (arrays[f"{name}.{number}"] for name in ("class_of", "table", "chars"))

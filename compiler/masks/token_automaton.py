@@ -148,7 +148,7 @@ class TokenAutomaton:
         q, count, room, _ = cast(State, state)
         if q == ENDED or self._encode is None or not self._horizon.indifferent(count):
             return []
-        text = forced_bytes(self.core.steps, self.core.costs.by_bytes, q, room)
+        text = forced_bytes(self.core.steps, self.core.costs.by_bytes[0], q, room)
         if not text or not self._horizon.indifferent(count + len(text)):
             return []
         ids = self._encode(text.decode())

@@ -23,7 +23,7 @@ from lmqlc.grammar.errors import ArtifactError
 
 Ints = npt.NDArray[np.int64]
 
-DEPTH = 20
+DEPTH = 32
 """Bytes of a token that are in the trie. Deeper levels hold few nodes, and a level costs the same whatever it holds."""
 INDEX_VERSION = 1
 _KEPT = 8
