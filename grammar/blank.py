@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 
 from lmqlc.grammar.places import Places
-from lmqlc.grammar.source import Span
 from lmqlc.grammar.structure import Structure
 
 _KEPT = re.compile(r"[^\r\n]")

@@ -64,9 +64,8 @@ class Clauses:
 
     def _expression(self, raw: RawClause) -> ast.expr | None:
         if raw.expr.start == raw.expr.end:
-            if raw.kind != "distribution" or raw.name is None or raw.name.start < raw.name.end:
-                self._report("L0302", f"`{raw.kind}` without an expression", raw.span, f"write it as in {_EXAMPLES[raw.kind]}")
-                return None
+            self._report("L0302", f"`{raw.kind}` without an expression", raw.span, f"write it as in {_EXAMPLES[raw.kind]}")
+            return None
         return self.fragments.plain(raw.expr, "L0313", f"`{raw.kind}` clause")
 
     def distribution(self, raw: RawClause | None) -> Distribution | None:

@@ -16,7 +16,7 @@ from lmqlc.grammar.tokens import BYTES, FSTRING, GROUP, NAME, NUMBER, OP, STRING
 DECODERS = ("argmax", "sample", "beam", "beam_sample", "var", "beam_var", "best_k")
 CLAUSES = {"where": "WHERE", "from": "FROM", "distribution": "DISTRIBUTION"}
 STRINGS = frozenset({STRING, FSTRING, BYTES})
-HEADS = frozenset("if elif else for while with try except finally def class async match case".split())
+HEADS = frozenset(["if", "elif", "else", "for", "while", "with", "try", "except", "finally", "def", "class", "async", "match", "case"])
 _OPERAND_KEYWORDS = frozenset({"None", "True", "False"})
 _NO_OPERAND = frozenset(keyword.kwlist) - _OPERAND_KEYWORDS
 _STARTS_OPERAND = frozenset({"not", "lambda", "await", "None", "True", "False", "yield"})

@@ -41,7 +41,7 @@ class Tables:
     end: int
 
 
-class Unexpected(Exception):  # noqa: N818 (a signal of the parser, always handled)
+class Unexpected(Exception):
     """The next token cannot follow. `expected` are the terminals that could."""
 
     def __init__(self, token: Symbol, expected: frozenset[str]) -> None:

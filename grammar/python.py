@@ -37,7 +37,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
 )
 
 
-class Fault(Exception):  # noqa: N818 (a finding, not a failure)
+class Fault(Exception):
     """Python's parser refuses a text. Places are as in `SyntaxError`: line and column from 1, columns in characters; 0 is unknown."""
 
     def __init__(self, message: str, start: tuple[int, int] = (0, 0), end: tuple[int, int] = (0, 0)) -> None:

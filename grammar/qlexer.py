@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lmqlc.grammar.diagnostics import Severity
 from lmqlc.grammar.tokens import _PREFIX, string_end
 
 _TEXT = re.compile(r"[^\[\]{}]+|\[\[|\]\]|\{\{|\}\}|[\[\]{}]")
@@ -42,10 +43,10 @@ class Problem:
     start: int
     end: int
     hint: str
-    severity: str = "error"
+    severity: Severity = "error"
 
 
-class _Broken(Exception):  # noqa: N818 (carries a problem to the part's start)
+class _Broken(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
         self.problem = problem

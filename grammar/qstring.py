@@ -13,6 +13,7 @@ from lmqlc.grammar.fragments import Fragments
 from lmqlc.grammar.lalr import Unexpected
 from lmqlc.grammar.literals import Mapped
 from lmqlc.grammar.nodes import Hole, Interpolation, Literal, Part, RoleTag
+from lmqlc.grammar.places import Places
 from lmqlc.grammar.qlexer import Problem, Symbol, parts
 
 ROLES = ("system", "user", "assistant")
@@ -47,9 +48,8 @@ class Builder:
         self.fragments = fragments
 
     def report(self, problem: Problem) -> None:
-        severity = "warning" if problem.severity == "warning" else "error"
         span = self.mapped.span(problem.start, problem.end)
-        self.fragments.diagnostics.append(Diagnostic(problem.code, severity, problem.message, span, hint=problem.hint))
+        self.fragments.diagnostics.append(Diagnostic(problem.code, problem.severity, problem.message, span, hint=problem.hint))
 
     def _error(self, code: str, message: str, symbol: Symbol, hint: str) -> None:
         self.report(Problem(code, message, symbol.start, symbol.end, hint))
@@ -178,6 +178,11 @@ def parse(mapped: Mapped, fragments: Fragments) -> tuple[Part, ...]:
     return result
 
 
+def parts_of_value(value: str) -> tuple[Part, ...]:
+    """The parts of a query string's value on its own, with places in the value; what cannot be read is left out."""
+    return parse(Mapped(value, [0], [0], [0]), Fragments(Places(value), []))
+
+
 def _feed(parser: lalr.Parser, builder: Builder, part: list[Symbol]) -> None:
     """Feed one part; a part that the grammar refuses is taken back and reported."""
     parser.feed(part[0])
@@ -197,7 +202,7 @@ def _explain(value: str, part: list[Symbol], at: int, expected: frozenset[str]) 
     found = value[symbol.start : symbol.end]
     if part[0].type == "LSQB":
         return _explain_hole(symbol, found, whole, expected)
-    if symbol.type == "RBRACE" and part[at - 1].type == "LBRACE" or (symbol.type == "BANG" and "EXPR" in expected):
+    if (symbol.type == "RBRACE" and part[at - 1].type == "LBRACE") or (symbol.type == "BANG" and "EXPR" in expected):
         return Problem("L0208", "an interpolation without an expression", *whole, "write `{{}}` for braces in the prompt")
     if part[1].type == "COLON":
         return Problem("L0211", "a role tag without a role", *whole, "`{:system}`, `{:user}` and `{:assistant}` start a chat turn")
