@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 from lmqlc.backends.base import Vocabulary
+from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.atoms import TextAtom
 from lmqlc.compiler.masks.core import following
 from lmqlc.compiler.masks.forms import Ids, pack, unpack, words
@@ -49,9 +50,9 @@ class Place(NamedTuple):
 class State(NamedTuple):
     """A text under way, or ended.
 
-    text: the bytes written. taken: how many tokens. tokens: each residue's own state, None where it is dead. places: each residue's `Place`, where
-    there are stops. alive: by external atom, False once it is known to be false. threads: stop phrases begun. cut: None while
-    open, else the bytes to drop at the end.
+    text: the bytes written. taken: how many tokens. tokens: each residue's own state, None where it is dead. places: each residue's
+    `Place`, where there are stops. alive: by external atom, False once it is known to be false. threads: stop phrases begun.
+    cut: None while open, else the bytes to drop at the end.
     """
 
     text: bytes
@@ -65,11 +66,14 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a combination is made of. follow: the literal after the hole, "" for none."""
+    """What a combination is made of. follow: the literal after the hole, "" for none. phrases: the stops as the runtime shows them.
+    skips_space: a space at the start of the text belongs to the prompt; residues know, atoms are not shown it."""
 
-    residues: Residues
+    residues: Residues[Residue]
     atoms: tuple[TextAtom, ...]
     stops: PhraseSearch
+    phrases: tuple[StopPhrase, ...]
+    skips_space: bool
     max_tokens: int | None
     follow: str
     encode: Encode | None
@@ -96,7 +100,10 @@ class Combination:
         if parts.stops:
             self._find_stoppers(index.order.tolist())
         # Atoms that no option needs to be true never rule a token out.
-        self._needed = frozenset().union(*(option for residue in self._residues for option in residue.options))
+        self._needed = frozenset[int]().union(*(option for residue in self._residues for option in residue.options))
+        self._functions = frozenset(i for i in self._needed if parts.atoms[i].by_token)
+        self._text_tokens = pack(index.usable)
+        self._space_tokens = pack(np.array([token.startswith(b" ") for token in vocabulary.tokens], np.bool_))
 
     def _find_stoppers(self, usable: list[int]) -> None:
         """Tokens that may meet a stop wherever they stand, and all tokens by their first byte."""
@@ -105,6 +112,11 @@ class Combination:
             self._by_first.setdefault(token[0], []).append(token_id)
             if self._parts.stops.may_concern(token):
                 self._stoppers.append(token_id)
+
+    @property
+    def phrases(self) -> tuple[StopPhrase, ...]:
+        """The stop phrases of the constraint."""
+        return self._parts.phrases
 
     def start(self) -> State:
         """The state of the empty text."""
@@ -162,7 +174,7 @@ class Combination:
         if inner is None or residue.tokens.is_closed(inner):
             return True
         options = [option for option in residue.options if all(state.alive[i] for i in option)]
-        return all(any(self._atoms[i].closed(state.text) for i in option) for option in options)
+        return all(any(self._atoms[i].closed(self._seen(state.text)) for i in option) for option in options)
 
     def stopped(self, state: Any) -> int | None:
         """None while decoding goes on, else the bytes to cut from the end of what was written."""
@@ -193,7 +205,7 @@ class Combination:
         ]
         if len(options) != 1 or any(counts_tokens(residue.formula) for residue in self._residues):
             return ""
-        found = max((self._atoms[i].forced(state.text) for i in options[0][1]), key=len, default=b"")
+        found = max((self._atoms[i].forced(self._seen(state.text)) for i in options[0][1]), key=len, default=b"")
         for end in range(len(found), max(len(found) - 4, 0), -1):
             try:
                 return found[:end].decode("utf-8")
@@ -229,33 +241,49 @@ class Combination:
         return bits
 
     def _join(self, state: State) -> Bits:
-        bits = np.zeros(words(self._width), np.uint32)
+        joined = np.zeros(words(self._width), np.uint32)
+        for bits, _ in self._choices(state):
+            joined |= bits
+        return joined
+
+    def _choices(self, state: State) -> list[tuple[Bits, frozenset[int]]]:
+        """Tokens that residues and engines allow, for every set of Python functions that must not refuse them; ends apart."""
         engines: dict[int, Bits] = {}
+        found: list[tuple[Bits, frozenset[int]]] = []
         for residue, inner in zip(self._residues, state.tokens, strict=True):
-            if inner is None:
-                continue
-            allowed = residue.tokens.mask(inner)
-            for option in residue.options:
+            for option in residue.options if inner is not None else ():
                 if all(state.alive[i] for i in option):
-                    chosen = allowed.copy()
-                    for i in option:
-                        if not self._atoms[i].by_token:
-                            if i not in engines:
-                                engines[i] = self._atoms[i].mask(state.text)
-                            chosen &= engines[i]
-                    bits |= chosen
-        for token_id in self._eos:
-            bits[token_id >> 5] &= np.uint32(~(1 << (token_id & 31)) & 0xFFFFFFFF)
-        return bits
+                    bits = residue.tokens.mask(inner) & self._text_tokens
+                    for i in option - self._functions:
+                        if i not in engines:
+                            engines[i] = self._engine_mask(i, state.text)
+                        bits &= engines[i]
+                    found.append((bits, option & self._functions))
+        return found
+
+    def _engine_mask(self, number: int, text: bytes) -> Bits:
+        """An engine's mask. Where a leading space is skipped, a first token with one is left to be asked for by itself."""
+        bits = self._atoms[number].mask(self._seen(text))
+        return bits | self._space_tokens if self._parts.skips_space and not text else bits
 
     def _ask_functions(self, state: State, flags: npt.NDArray[np.bool_]) -> None:
         """Drop the tokens that Python functions refuse; they can only be asked one by one."""
-        if self._has_functions(state):
+        if self._parts.skips_space and not state.text:
             for token_id in np.flatnonzero(flags).tolist():
                 flags[token_id] = self._after(state, token_id) is not None
+        elif self._has_functions(state):
+            flags[:] = False
+            for bits, functions in self._choices(state):
+                for token_id in np.flatnonzero(unpack(bits, self._width) & ~flags).tolist():
+                    text = self._seen(state.text + self.vocabulary.tokens[token_id])
+                    flags[token_id] = all(self._atoms[i].alive(text) for i in functions)
+
+    def _seen(self, text: bytes) -> bytes:
+        """The text that external atoms see: without a leading space that belongs to the prompt."""
+        return text[1:] if self._parts.skips_space and text.startswith(b" ") else text
 
     def _has_functions(self, state: State) -> bool:
-        return any(self._atoms[i].by_token and state.alive[i] for i in self._needed)
+        return any(state.alive[i] for i in self._functions)
 
     def _stop_candidates(self, state: State) -> Sequence[int]:
         """Tokens that may meet a stop from here."""
@@ -298,7 +326,9 @@ class Combination:
         )
         text = state.text + token
         live = any(inner is not None for inner in tokens)
-        alive = tuple(flag and (not live or i not in self._needed or self._atoms[i].alive(text)) for i, flag in enumerate(state.alive))
+        alive = tuple(
+            flag and (not live or i not in self._needed or self._atoms[i].alive(self._seen(text))) for i, flag in enumerate(state.alive)
+        )
         after = self._pruned(State(text, state.taken + 1, tokens, self._moved(state, token), alive, threads))
         if any(inner is not None for inner in after.tokens):
             return after
@@ -354,7 +384,7 @@ class Combination:
 
     def _actual(self, state: State, text: bytes) -> int | None:
         """The number of the residue that judges `text`, by what its external atoms say of it; None where none accepts any text."""
-        values = tuple(flag and atom.holds(text) for flag, atom in zip(state.alive, self._atoms, strict=True))
+        values = tuple(flag and atom.holds(self._seen(text)) for flag, atom in zip(state.alive, self._atoms, strict=True))
         return self._parts.residues.by_values.get(values)
 
 

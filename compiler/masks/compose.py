@@ -6,6 +6,8 @@ the formula is taken apart into regular residues and judged beside those (see `c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import operands
@@ -18,11 +20,15 @@ from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.external import json_engine, lark_engine
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.phrases import PhraseSearch, phrases_of
-from lmqlc.compiler.masks.residues import atoms_of, external_atoms, residues_of
+from lmqlc.compiler.masks.residues import assigned, atoms_of, external_atoms, linked_residues, regular_residues
 from lmqlc.compiler.masks.schemas import schema_of
 from lmqlc.compiler.masks.token_automaton import link
 from lmqlc.compiler.passes.normalize import normalize
 from lmqlc.compiler.passes.stops import split_stops
+from lmqlc.grammar.errors import UnsatisfiableConstraint
+from lmqlc.grammar.source import Source
+
+Adapt = Callable[[TextAutomaton], TextAutomaton]
 
 
 def is_regular(constraint: c.Constraint) -> bool:
@@ -42,24 +48,33 @@ def compose(
     max_tokens: int | None = None,
     follow: str | None = None,
     encode: Encode | None = None,
+    source: Source | None = None,
+    with_space: Adapt | None = None,
 ) -> TokenConstraint:
-    """The constraint on tokens of a constraint without slots; arguments as for `link`.
+    """The constraint on tokens of a constraint without slots; arguments as for `link` and `build`.
+
+    with_space: gives an automaton a leading space that is no part of its texts, or the same automaton where that cannot be; None where
+    the text begins at once.
 
     Raises UnsatisfiableConstraint where no text, or none within the budget, can meet it; UnsupportedConstraint and LmqlCompileError for
     what cannot be compiled.
     """
+    adapt = with_space or (lambda automaton: automaton)
     if is_regular(constraint):
-        return link(build(constraint), vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
+        return link(adapt(build(constraint, source=source)), vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
     rest, stops = split_stops(normalize(constraint))
     externals = external_atoms(rest, is_external)
-
-    def linked(automaton: TextAutomaton) -> TokenConstraint:
-        return link(automaton, vocabulary, max_tokens=max_tokens)
-
+    plain = regular_residues(rest, externals, is_external, source)
+    spaced = [adapt(residue.automaton) for residue in plain.residues]
+    skips_space = with_space is not None and all(new is not old.automaton for new, old in zip(spaced, plain.residues, strict=True))
+    automata = spaced if skips_space else [residue.automaton for residue in plain.residues]
+    phrases = phrases_of(stops, source)
     parts = Parts(
-        residues=residues_of(rest, externals, is_external, linked),
+        residues=linked_residues(plain, automata, lambda automaton: link(automaton, vocabulary, max_tokens=max_tokens)),
         atoms=tuple(_atom(external, vocabulary) for external in externals),
-        stops=PhraseSearch(phrases_of(stops)),
+        stops=PhraseSearch(phrases),
+        phrases=tuple(phrase.shown for phrase in phrases),
+        skips_space=skips_space,
         max_tokens=max_tokens,
         follow=follow or "",
         encode=encode,
@@ -68,6 +83,36 @@ def compose(
     if not combined.satisfiable():
         raise unsatisfiable("no text can meet this constraint: nothing can come first", constraint.span, (), None, None)
     return combined
+
+
+def text_holds(constraint: c.Constraint, text: str, tokens: int, *, source: Source | None = None) -> bool:
+    """Whether a whole text of `tokens` tokens meets a constraint without slots, regular or not. Stops count as true."""
+    rest, _ = split_stops(normalize(constraint))
+    externals = external_atoms(rest, is_external)
+    data = text.encode("utf-8", "surrogatepass")
+    values = tuple(_judged(_atom(external, _BYTES), data) for external in externals)
+    try:
+        automaton = build(assigned(rest, externals, values, is_external), source=source)
+    except UnsatisfiableConstraint:
+        return False
+    return _accepts(automaton, text, tokens)
+
+
+_BYTES = Vocabulary.build([b"", *(bytes([byte]) for byte in range(256))])
+"""A vocabulary of bytes, for judging texts without a model."""
+
+
+def _judged(atom: TextAtom, data: bytes) -> bool:
+    return atom.alive(data) and atom.holds(data)
+
+
+def _accepts(automaton: TextAutomaton, text: str, tokens: int) -> bool:
+    region = int((automaton.token_bounds <= tokens).sum()) - 1
+    delta, state = automaton.delta[region % len(automaton.delta)], automaton.start
+    for byte in text.encode("utf-8", "surrogatepass"):
+        state = int(delta[state, automaton.byte_class[byte]])
+    within = automaton.char_limit is None or len(text) <= automaton.char_limit
+    return within and bool(automaton.accepts[region, state])
 
 
 def _atom(atom: c.Constraint, vocabulary: Vocabulary) -> TextAtom:

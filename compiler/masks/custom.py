@@ -12,8 +12,8 @@ where `final(…)` says that it will not change. `follow` would say the same one
 from __future__ import annotations
 
 import inspect
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from lmqlc.compiler.automata.problems import error
@@ -22,7 +22,9 @@ from lmqlc.compiler.masks.interface import Bits
 from lmqlc.grammar.source import Span
 
 BAD_FUNCTION = "L0451"
-KEPT = 1 << 15
+MARK = "__lmql_constraint__"
+"""The attribute that `@lmql.constraint` leaves on a function."""
+KEPT = 1 << 12
 """Answers remembered per atom, least recently asked out first."""
 
 _SHOWN = 200
@@ -38,18 +40,18 @@ class CustomAtom:
         self._args = tuple(args)
         self._name = getattr(function, "__name__", None) or type(function).__name__
         self._span = span
-        self._kept: OrderedDict[tuple[str, bool], bool | None] = OrderedDict()
+        self._ask = lru_cache(maxsize=KEPT)(self._answer)
 
     def alive(self, text: bytes) -> bool:
         characters = whole_characters(text)
-        return characters is not None and self._ask(characters, final=False) is not False
+        return characters is not None and self._ask(characters, False) is not False
 
     def holds(self, text: bytes) -> bool:
         try:
             characters = text.decode("utf-8")
         except UnicodeDecodeError:
             return False
-        return self._ask(characters, final=True) is True
+        return self._ask(characters, True) is True
 
     def mask(self, text: bytes) -> Bits:
         raise NotImplementedError("a Python function is asked token by token")
@@ -59,17 +61,6 @@ class CustomAtom:
 
     def forced(self, text: bytes) -> bytes:
         return b""
-
-    def _ask(self, text: str, *, final: bool) -> bool | None:
-        key = (text, final)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        answer = self._answer(text, final)
-        self._kept[key] = answer
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return answer
 
     def _answer(self, text: str, final: bool) -> bool | None:
         """What the function says. Its own exceptions reach the user as they are, with a note that says where they come from."""
@@ -99,12 +90,21 @@ def function_of(value: object, span: Span | None = None) -> Judge:
     target = _instance(value, span) if isinstance(value, type) else value
     if callable(getattr(target, "forward", None)):
         return _adapted(target)
-    if callable(target) and not inspect.iscoroutinefunction(target):
+    wrong = _wrong_with(target)
+    if wrong is None:
         return cast(Judge, target)
-    wrong = "is asynchronous" if inspect.iscoroutinefunction(target) else f"is {type(value).__name__}, no function"
-    message = f"a constraint must be a plain function of text and final; {getattr(value, '__name__', repr(value))!s:.80} {wrong}"
+    message = f"a constraint is a marked function of text and final; {getattr(value, '__name__', repr(value))!s:.80} {wrong}"
     hint = "write `@lmql.constraint` above `def name(text, final): …`, which says False, None or True"
     raise error(BAD_FUNCTION, message, span, hint)
+
+
+def _wrong_with(target: object) -> str | None:
+    """Why a value cannot be asked; None where it can."""
+    if not callable(target):
+        return f"is no function but {type(target).__name__}"
+    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):  # noqa: B004
+        return "is asynchronous"
+    return None if getattr(target, MARK, False) else "is a plain function"
 
 
 def _instance(value: type, span: Span | None) -> Any:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from lmqlc.compiler.automata import operands
-from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.constraints import Const, Equals, Matches, Stop
 from lmqlc.grammar.errors import UnsatisfiableConstraint
+from lmqlc.grammar.source import Source
 
 Thread = tuple[int, int, int]
 Holds = Callable[[int], bool]
@@ -27,34 +29,38 @@ Holds = Callable[[int], bool]
 class Phrase:
     """One phrase as a byte automaton: `steps[q][byte]` is the next state, 0 where the phrase cannot be completed any more."""
 
-    keep: bool
+    shown: StopPhrase
     start: int
     steps: list[list[int]]
     ends: list[bool]
 
+    @property
+    def keep(self) -> bool:
+        return self.shown.keep
 
-def phrases_of(stops: Sequence[Stop]) -> tuple[Phrase, ...]:
+
+def phrases_of(stops: Sequence[Stop], source: Source | None = None) -> tuple[Phrase, ...]:
     """The phrases of stops whose operands are known; those that match nothing drop out."""
     found = []
     for stop in stops:
         for phrase in operands.phrases(operands.value(stop.phrase), stop.span):
-            made = _phrase(phrase, stop)
+            made = _phrase(phrase, stop, source)
             if made is not None:
                 found.append(made)
     return tuple(found)
 
 
-def _phrase(value: object, stop: Stop) -> Phrase | None:
-    from lmqlc.compiler.automata.build import build
-
+def _phrase(value: str | re.Pattern[str], stop: Stop, source: Source | None) -> Phrase | None:
+    text = value if isinstance(value, str) else None
     try:
-        automaton = build(Matches(Const(value), stop.span) if isinstance(value, re.Pattern) else Equals(Const(value), stop.span))
+        automaton = build(Matches(Const(value), stop.span) if text is None else Equals(Const(text), stop.span), source=source)
     except UnsatisfiableConstraint:
         return None
     live = _live(automaton)
     states = np.where(live, np.arange(len(live)), 0)
     steps = states[automaton.delta[0]][:, automaton.byte_class]
-    return Phrase(stop.keep, automaton.start, steps.tolist(), automaton.accepts[0].tolist())
+    pattern, flags = (None, 0) if isinstance(value, str) else (value.pattern, value.flags)
+    return Phrase(StopPhrase(stop.keep, text, pattern, flags), automaton.start, steps.tolist(), automaton.accepts[0].tolist())
 
 
 def _live(automaton: TextAutomaton) -> npt.NDArray[np.bool_]:

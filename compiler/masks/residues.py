@@ -8,16 +8,19 @@ the whole formula, by `combine`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Generic, TypeVar
 
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
 from lmqlc.compiler.constraints import FALSE, TRUE, And, Constraint, Count, Not, Or
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.passes.fold import fold, truth
 from lmqlc.grammar.errors import UnsatisfiableConstraint
+from lmqlc.grammar.source import Source
 
 MAX_EXTERNAL = 4
 """External atoms in one formula; every one doubles the residues."""
@@ -26,20 +29,29 @@ IsExternal = Callable[[Constraint], bool]
 
 
 @dataclass(frozen=True, eq=False)
-class Residue:
-    """A regular residue over one vocabulary. options: the sets of external atoms (by number) that must be true, minimal ones only."""
+class RegularResidue:
+    """A residue without a vocabulary. options: the sets of external atoms (by number) that must be true, minimal ones only."""
 
     formula: Constraint
     automaton: TextAutomaton
-    tokens: TokenConstraint
     options: tuple[frozenset[int], ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Residues:
+class Residue(RegularResidue):
+    """A residue over one vocabulary."""
+
+    tokens: TokenConstraint
+
+
+R = TypeVar("R", bound=RegularResidue, covariant=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Residues(Generic[R]):
     """All live residues, and for every assignment (a tuple of bools) the number of its residue."""
 
-    residues: tuple[Residue, ...]
+    residues: tuple[R, ...]
     by_values: dict[tuple[bool, ...], int]
 
 
@@ -94,42 +106,71 @@ def counts_tokens(constraint: Constraint) -> bool:
     return any(isinstance(atom, Count) and atom.unit == "tokens" for atom in atoms_of(constraint))
 
 
-def residues_of(
-    constraint: Constraint,
-    externals: tuple[Constraint, ...],
-    is_external: IsExternal,
-    link: Callable[[TextAutomaton], TokenConstraint],
-) -> Residues:
-    """Build and link every residue that some text meets. Raises UnsatisfiableConstraint where there is none."""
-    formulas: list[tuple[Constraint, list[tuple[bool, ...]]]] = []
-    for values in product((False, True), repeat=len(externals)):
-        formula = assigned(constraint, externals, values, is_external)
-        group = next((group for known, group in formulas if known == formula), None)
-        if group is not None:
-            group.append(values)
-        elif truth(formula) is not False:
-            formulas.append((formula, [values]))
-    residues: list[Residue] = []
+def regular_residues(
+    constraint: Constraint, externals: tuple[Constraint, ...], is_external: IsExternal, source: Source | None = None
+) -> Residues[RegularResidue]:
+    """Build every residue that some text meets; source: the program, for errors. Raises UnsatisfiableConstraint where there is none."""
+    residues: list[RegularResidue] = []
     by_values: dict[tuple[bool, ...], int] = {}
-    first_error: UnsatisfiableConstraint | None = None
-    for formula, group in formulas:
+    problems: list[UnsatisfiableConstraint] = []
+    for formula, group in _formulas(constraint, externals, is_external):
         try:
-            residue = _residue(formula, group, link)
+            automaton = build(formula, source=source)
         except UnsatisfiableConstraint as problem:
-            first_error = first_error or problem
+            problems.append(problem)
             continue
         by_values.update(dict.fromkeys(group, len(residues)))
-        residues.append(residue)
+        residues.append(RegularResidue(formula, automaton, _minimal(group)))
     if not residues:
         message = "no text can meet this constraint, whatever its grammars and functions say"
-        raise first_error or unsatisfiable(message, constraint.span, (), None, None)
+        raise problems[0] if problems else unsatisfiable(message, constraint.span, (), None, source)
     return Residues(tuple(residues), by_values)
 
 
-def _residue(formula: Constraint, group: list[tuple[bool, ...]], link: Callable[[TextAutomaton], TokenConstraint]) -> Residue:
-    from lmqlc.compiler.automata.build import build
+def linked_residues(
+    plain: Residues[RegularResidue], automata: Sequence[TextAutomaton], link: Callable[[TextAutomaton], TokenConstraint]
+) -> Residues[Residue]:
+    """The residues over a vocabulary, with `automata` in place of their own; those that the vocabulary or the budget rules out drop out."""
+    kept: list[Residue] = []
+    numbers: dict[int, int] = {}
+    problems: list[UnsatisfiableConstraint] = []
+    for number, (residue, automaton) in enumerate(zip(plain.residues, automata, strict=True)):
+        try:
+            tokens = link(automaton)
+        except UnsatisfiableConstraint as problem:
+            problems.append(problem)
+            continue
+        numbers[number] = len(kept)
+        kept.append(Residue(residue.formula, automaton, residue.options, tokens))
+    if not kept:
+        raise problems[0]
+    return Residues(tuple(kept), {values: numbers[number] for values, number in plain.by_values.items() if number in numbers})
 
-    automaton = build(formula)
+
+def _formulas(
+    constraint: Constraint, externals: tuple[Constraint, ...], is_external: IsExternal
+) -> list[tuple[Constraint, list[tuple[bool, ...]]]]:
+    """The distinct residues as formulas, without the constant false, each with its assignments."""
+    found: list[tuple[Constraint, list[tuple[bool, ...]]]] = []
+    for values in product((False, True), repeat=len(externals)):
+        formula = assigned(constraint, externals, values, is_external)
+        group = next((group for known, group in found if _equal(known, formula)), None)
+        if group is not None:
+            group.append(values)
+        elif truth(formula) is not False:
+            found.append((formula, [values]))
+    return found
+
+
+def _minimal(group: list[tuple[bool, ...]]) -> tuple[frozenset[int], ...]:
+    """The smallest sets of atoms that assignments make true."""
     positive = {frozenset(i for i, value in enumerate(values) if value) for values in group}
-    minimal = sorted((one for one in positive if not any(other < one for other in positive)), key=sorted)
-    return Residue(formula, automaton, link(automaton), tuple(minimal))
+    return tuple(sorted((one for one in positive if not any(other < one for other in positive)), key=sorted))
+
+
+def _equal(one: Constraint, other: Constraint) -> bool:
+    """Whether two residues are alike as they stand; a harmless no for operands that cannot be compared."""
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001 - operands may be any Python values, with a comparison of their own
+        return False
