@@ -59,7 +59,7 @@ class Engine:
         ids = torch.tensor([[token_id]], device=self._device)
         with torch.inference_mode():
             out = self._model(input_ids=ids, use_cache=True) if takes_cache else self._model(input_ids=ids)
-        cache = getattr(out, "past_key_values", None)
+        cache: Any = getattr(out, "past_key_values", None)
         kind = _cache_kind(self._model, cache)
         return kind, 0 if kind == "none" else len(cache.layers), out.logits.shape[-1]
 

@@ -18,6 +18,9 @@ _SMALL = 1 << 15  # elements; copying fewer costs less than keeping room for the
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values `[rows, heads, positions, size of a head]`."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self._room: tuple[torch.Tensor, torch.Tensor] | None = None

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -271,19 +272,30 @@ def scripted(
 
 
 def load_scripted(spec: ModelSpec, *, progress: Progress | None = None) -> ScriptedBackend:
-    """`scripted:TEXT`, or options `completions` (texts), `after` (pairs), `tokenizer`, `chat`, `context_length`."""
-    options = dict(spec.options)
+    """`scripted:TEXT`, or options `completions` (texts), `after` (a mapping or pairs), `tokenizer`, `chat`, `context_length`."""
+    options = _options(spec, "completions", "after", "tokenizer", "chat", "context_length")
     texts = options.pop("completions", (spec.name,) if spec.name else ())
-    pairs = options.pop("after", ())
-    return scripted(*texts, after=dict(pairs), **options)  # type: ignore[misc,call-overload,arg-type]
+    return scripted(*texts, after=dict(options.pop("after", ())), **options)
 
 
 def load_random(spec: ModelSpec, *, progress: Progress | None = None) -> RandomBackend:
-    """`random` or `random:SEED`, or option `seed`; further options `tokenizer`, `context_length`."""
-    options = dict(spec.options)
+    """`random` or `random:SEED`, or options `seed`, `tokenizer`, `context_length`."""
+    options = _options(spec, "seed", "tokenizer", "context_length")
     seed = options.pop("seed", spec.name or 0)
     try:
-        number = int(seed)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
+        return RandomBackend(int(seed), **options)
+    except ValueError:
         raise LmqlError(f"the seed of a random model is a whole number, not {seed!r}") from None
-    return RandomBackend(number, **options)  # type: ignore[arg-type]
+
+
+def _options(spec: ModelSpec, *known: str) -> dict[str, Any]:
+    """A spec's options; a tokenizer given by its place is loaded. Raises LmqlError for an option that is none of `known`."""
+    options = dict(spec.options)
+    for name in options:
+        if name not in known:
+            raise LmqlError(f"a {spec.kind} model has no option {name!r}; it has {', '.join(known)}")
+    if isinstance(options.get("tokenizer"), (str, Path)):
+        from lmqlc.backends.tokenizer import load_tokenizer
+
+        options["tokenizer"] = load_tokenizer(options["tokenizer"])
+    return options

@@ -69,7 +69,7 @@ class HFTokenizer:
         """Whether the tokens of a text always write exactly that text: nothing lower-cases, folds or drops characters."""
         folding = {step["type"] for step in flatten(self._given.normalizer, "normalizers")} - _LOSSY_NORMALIZERS_EXCEPT
         dropping = {step["type"] for step in flatten(self._given.pre_tokenizer, "pretokenizers")} & _LOSSY_SPLITTERS
-        return not folding and not dropping and unknown_id(self._given) is None
+        return not folding and not dropping and (unknown_id(self._given) is None or _has_all_bytes(self._given))
 
     @cached_property
     def marks_start(self) -> bool:
@@ -157,6 +157,12 @@ class HFTokenizer:
                 return list(core.encode(text, add_special_tokens=False).ids)
             finally:
                 core.encode_special_tokens = True
+
+
+def _has_all_bytes(core: Any) -> bool:
+    """Whether a tokenizer falls back to bytes, and has all of them."""
+    named = (f"<0x{value:02X}>" for value in range(256))
+    return bool(getattr(core.model, "byte_fallback", False)) and all(core.token_to_id(name) is not None for name in named)
 
 
 def _plain(core: Any) -> Any:

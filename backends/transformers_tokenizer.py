@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def from_directory(path: Path, *, eos: Iterable[int | str] = (), width: int | No
 
 
 class PythonTokenizer:
-    """A slow transformers tokenizer. What an entry writes follows from its family: a byte alphabet, `▁` and `<0x..>`, or as decoded."""
+    """A slow transformers tokenizer. What an entry writes follows from its family: a byte alphabet, `▁` and `<0x..>`, or as joined."""
 
     def __init__(self, tokenizer: Any, *, eos: Iterable[int | str], width: int | None, template: ChatTemplate | None) -> None:
         self._tokenizer = tokenizer
@@ -63,23 +63,38 @@ class PythonTokenizer:
         added = self._tokenizer.added_tokens_decoder
         for piece, token_id in entries.items():
             if token_id not in special:
-                tokens[token_id] = piece.encode() if token_id in added else write(piece)
+                tokens[token_id] = piece.encode(errors="ignore") if token_id in added else write(piece)
         return Vocabulary.build(tokens[:width], [i for i in self._eos if i < width], [i for i in special if i < width])
 
-    def _writer(self) -> Any:
+    def _writer(self) -> Callable[[str], bytes]:
         if hasattr(self._tokenizer, "byte_encoder"):
             return byte_level_rule()
         if hasattr(self._tokenizer, "sp_model"):
             return sentence_piece_rule
-        return self._decoded
+        if type(self._tokenizer).__name__ == "ByT5Tokenizer":
+            return lambda piece: piece.encode("latin-1")  # a character for each byte
+        return self._decoded_between(self._anchor())
 
-    def _decoded(self, piece: str) -> bytes:
-        """What a piece adds after another one, by the tokenizer's own joining; for byte tokenizers (ByT5) the character's code."""
-        joined: str = self._tokenizer.convert_tokens_to_string([piece, piece])
-        alone: str = self._tokenizer.convert_tokens_to_string([piece])
-        if type(self._tokenizer).__name__.startswith("ByT5"):
-            return piece.encode("latin-1")
-        return (joined[len(alone) :] if joined.startswith(alone) else alone).encode()
+    def _anchor(self) -> str:
+        """An entry that stands for itself."""
+        join = self._tokenizer.convert_tokens_to_string
+        pieces: Iterable[str] = self._tokenizer.get_vocab()
+        return next((piece for piece in pieces if piece.isalpha() and piece.isascii() and join([piece]) == piece), "")
+
+    def _decoded_between(self, anchor: str) -> Callable[[str], bytes]:
+        """What a piece writes between two anchors, by the tokenizer's own joining, less the space that the last anchor brings."""
+        join = self._tokenizer.convert_tokens_to_string
+        ends = [join([anchor, anchor])[len(anchor) :], anchor]
+
+        def write(piece: str) -> bytes:
+            joined: str = join([anchor, piece, anchor]) if anchor else join([piece])
+            for end in ends:
+                if joined.endswith(end):
+                    joined = joined[: len(joined) - len(end)]
+                    break
+            return joined.removeprefix(anchor).encode(errors="ignore")  # lone surrogates, which no text has
+
+        return write
 
     def prefix(self) -> list[int]:
         plain = self._encode("a")
