@@ -89,7 +89,7 @@ class Judge:
         if _HEAD_LINE.search(fault.message):
             return Span(self.lines[row].start, self.lines[row].end)
         start = self._offset(*fault.start)
-        return Span(start, max(self._offset(*fault.end), min(start + 1, len(self.text))))
+        return Span(start, max(self._offset(*fault.end), min(start + 1, len(self.original.text))))
 
     def _offset(self, line: int, column: int) -> int:
         """The offset in the original text of a place that Python names in the blanked one."""

@@ -34,7 +34,7 @@ class Source:
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Offset of the first character of every line, which ends as in Python (`\\n`, `\\r\\n`, `\\r`); a byte order mark is in no line."""
+        """Offset of the first character of every line, ending as in Python (`\\n`, `\\r\\n`, `\\r`); a byte order mark is in no line."""
         first = 1 if self.text.startswith("\ufeff") else 0
         return [first, *(match.end() for match in _LINE_END.finditer(self.text))]
 

@@ -17,7 +17,7 @@ from lmqlc.grammar.source import Span
 
 Kind = Literal["where", "from", "distribution"]
 Form = Literal["headless", "suite", "single", "open", "bare"]
-_LAYOUT = frozenset({"NEWLINE", "INDENT", "DEDENT", "SEP"})
+_LAYOUT = frozenset({"NEWLINE", "INDENT", "DEDENT", "SEP", lalr.END})
 _CLAUSE_WORDS = frozenset({"WHERE", "FROM", "DISTRIBUTION"})
 _ITEM_ENDS = frozenset({"NEWLINE", "SEP", lalr.END})
 
@@ -111,15 +111,29 @@ def read(symbols: list[Symbol]) -> Structure:
             parser.feed(symbols[at])
             at += 1
         except Unexpected as error:
-            at = _recover(structure, symbols, at, error)
+            if symbols[at].type in _LAYOUT:
+                at += _fill(parser, symbols[at], error.expected)
+            else:
+                at = _recover(structure, symbols, at, error)
     return structure
+
+
+def _fill(parser: lalr.Parser, symbol: Symbol, expected: frozenset[str]) -> int:
+    """Layout that cannot stand here: after a line that was left out, or indentation that Python's parser will speak about.
+
+    Where something is missing before it, an empty statement takes its place (0: try again); else it is skipped (1).
+    """
+    surplus = symbol.type == "DEDENT" and lalr.END in expected
+    if symbol.type == "SEP" or surplus or not expected & {"PYTHON", "NEWLINE", "DEDENT"}:
+        return 1
+    kind = next(kind for kind in ("PYTHON", "NEWLINE", "DEDENT") if kind in expected)
+    parser.feed(Symbol(kind, symbol.start, symbol.start))
+    return 0
 
 
 def _recover(structure: Structure, symbols: list[Symbol], at: int, error: Unexpected) -> int:
     """Report the symbol that cannot stand here and give the index of the next one to try."""
     symbol = symbols[at]
-    if symbol.type in _LAYOUT:  # a line that was left out, or indentation that Python's parser will speak about
-        return at + 1
     end = at
     if symbol.type in _CLAUSE_WORDS:
         while symbols[end + 1].type in ("NAME", "EXPR"):
