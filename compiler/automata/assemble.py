@@ -75,9 +75,11 @@ def assemble(states: CharStates, regions: Sequence[int], char_limit: int | None,
     for region, by_state in enumerate(states.moves):
         _fill_ascii(delta[region], by_state, columns, states.partition)
         _fill_wide(delta[region], wide, region, columns)
+    mixed = len({phrase.keep for phrase in phrases}) == 2
+    holds = _bits(states.holds, len(regions), wide.next) if mixed and states.holds is not None else None
     return TextAutomaton(
         delta, columns.byte_class, states.start, _bits(states.accepts, len(regions), wide.next),
-        _bits(states.stops, len(regions), wide.next), np.array(regions, dtype=np.int64), char_limit, phrases,
+        _bits(states.stops, len(regions), wide.next), np.array(regions, dtype=np.int64), char_limit, phrases, holds,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.machine import containing, ending, substrings, words
 from lmqlc.compiler.automata.pattern_errors import read_pattern
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, operand
+from lmqlc.compiler.automata.typed import Typed
 from lmqlc.grammar.source import Source
 
 
@@ -83,7 +84,7 @@ class Atoms:
         return counts.count(self._build, atom.unit, atom.op, bound)
 
     def _type_is(self, atom: c.TypeIs) -> Node:
-        raise error(UNSUPPORTED, "this type is not compiled here", atom.span, source=self._source)
+        return Typed(self._build, atom.span).node(operands.value(atom.type))
 
     def _beyond(self, atom: c.Json | c.Grammar | c.Custom) -> Node:
         name = {c.Json: "JSON", c.Grammar: "GRAMMAR", c.Custom: "a custom constraint"}[type(atom)]

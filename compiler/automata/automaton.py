@@ -40,6 +40,8 @@ class TextAutomaton:
     char_limit: the text has at most this many code points (a counter beside the state), None where unbounded or inside the states.
         Characters of a removed stop phrase, and those past a stop, do not count.
     phrases: the stop phrases, for how much to cut.
+    holds: bool[R, S], where some phrases are kept and some removed: the formula holds for the whole text, so a kept phrase may stop it. At
+        other states than those that stop it says the same as `accepts`.
     """
 
     delta: npt.NDArray[np.int32]
@@ -50,3 +52,4 @@ class TextAutomaton:
     token_bounds: npt.NDArray[np.int64]
     char_limit: int | None = None
     phrases: tuple[StopPhrase, ...] = ()
+    holds: npt.NDArray[np.bool_] | None = None

@@ -10,15 +10,16 @@ from lmqlc.compiler.automata.assemble import assemble
 from lmqlc.compiler.automata.atoms import stop_phrase
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.automata.counters import take_counter
-from lmqlc.compiler.automata.explore import explore
+from lmqlc.compiler.automata.explore import explore, nearest_end
 from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.formula import conjuncts, regions
 from lmqlc.compiler.automata.limits import MAX_STATES, LimitExceeded
-from lmqlc.compiler.automata.problems import TOO_LARGE, error, unsatisfiable
+from lmqlc.compiler.automata.problems import TOO_LARGE, error
+from lmqlc.compiler.passes.conflict import conflict
 from lmqlc.compiler.passes.fold import fold
 from lmqlc.compiler.passes.normalize import normalize
 from lmqlc.compiler.passes.stops import split_stops
-from lmqlc.grammar.errors import LmqlCompileError
+from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source, Span
 
 _REASONS = {
@@ -61,8 +62,8 @@ def _build(constraint: c.Constraint, source: Source | None) -> TextAutomaton:
     if all(phrase.keep for phrase in phrases):
         formulas, limit = take_counter(make, formulas)
     states = explore(make, [make.intersection(parts) for parts in formulas], kept, removed)
-    if states.start == 0:
-        raise unsatisfiable("no text can meet this constraint", constraint.span, (), None, source)
+    if states.start == 0 or (limit is not None and nearest_end(states) > limit):
+        raise UnsatisfiableConstraint(diagnostics=[conflict(constraint, source)], source=source)
     return assemble(states, bounds, limit, phrases)
 
 

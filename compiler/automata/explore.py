@@ -31,6 +31,8 @@ class CharStates:
     moves: list[list[Moves]]
     accepts: list[int]
     stops: list[int]
+    holds: list[int] | None = None
+    """By state: the regions in which the formula holds for the whole text, stops or not; None where there are no stops."""
 
 
 def explore(build: Expressions, formulas: Sequence[Node], kept: Node, removed: Node) -> CharStates:
@@ -75,17 +77,18 @@ class _Explorer:
 
     def run(self) -> CharStates:
         moves: list[list[Moves]] = [[[]] for _ in range(self._regions)]
-        accepts, stops = [0], [0]
+        accepts, stops, holds = [0], [0], [0]
         for state in self._order:
             accepted, stopped = self._judge(state)
             accepts.append(accepted & ~stopped)
             stops.append(stopped)
+            holds.append(accepted)
             for region, found in enumerate(self._moves(state, stopped)):
                 moves[region].append(found)
             if len(self._order) > MAX_STATES:
                 raise LimitExceeded("states")
         alike = all(found == moves[0] for found in moves[1:])
-        return CharStates(self._rows.partition, 1, moves[:1] if alike else moves, accepts, stops)
+        return CharStates(self._rows.partition, 1, moves[:1] if alike else moves, accepts, stops, holds)
 
     def _judge(self, state: tuple[Node, ...]) -> tuple[int, int]:
         """The regions in which the formula holds, and those in which a stop ends here."""
@@ -144,7 +147,8 @@ def _trim(states: CharStates) -> CharStates:
             numbers[state] = number
     kept = [state for state in range(len(alive)) if state == 0 or alive[state]]
     moves = [[[(mask, numbers[to]) for mask, to in by_state[state] if alive[to]] for state in kept] for by_state in states.moves]
-    return CharStates(states.partition, 1, moves, [states.accepts[s] for s in kept], [states.stops[s] for s in kept])
+    holds = None if states.holds is None else [states.holds[s] for s in kept]
+    return CharStates(states.partition, 1, moves, [states.accepts[s] for s in kept], [states.stops[s] for s in kept], holds)
 
 
 def _alive(states: CharStates) -> list[bool]:
@@ -162,3 +166,14 @@ def _alive(states: CharStates) -> list[bool]:
                 alive[state] = True
                 pending.append(state)
     return alive
+
+
+def nearest_end(states: CharStates) -> int:
+    """The number of characters of a shortest text, in any region. The automaton has one."""
+    seen, level, length = {states.start}, [states.start], 0
+    while not any(states.accepts[state] or states.stops[state] for state in level):
+        after = [to for state in level for moves in states.moves for _, to in moves[state]]
+        level = [state for state in dict.fromkeys(after) if state not in seen]
+        seen.update(level)
+        length += 1
+    return length

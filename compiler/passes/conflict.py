@@ -1,0 +1,86 @@
+"""Formulas that no text meets, or that every text meets: which conditions are to blame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from lmqlc.compiler import constraints as c
+from lmqlc.compiler.automata.expression import Expressions
+from lmqlc.compiler.automata.formula import conjuncts, regions
+from lmqlc.compiler.automata.limits import LimitExceeded
+from lmqlc.compiler.automata.problems import UNSATISFIABLE, VACUOUS
+from lmqlc.compiler.automata.search import shortest
+from lmqlc.compiler.passes.describe import describe
+from lmqlc.compiler.passes.fold import fold, truth
+from lmqlc.compiler.passes.normalize import normalize
+from lmqlc.compiler.passes.stops import split_stops
+from lmqlc.grammar.diagnostics import Diagnostic
+from lmqlc.grammar.errors import UnsupportedConstraint
+from lmqlc.grammar.source import Source
+
+_CORE_SECONDS = 2.0
+_VACUOUS_SECONDS = 0.25
+_STATES = 20_000
+
+
+def conflict(constraint: c.Constraint, source: Source | None = None) -> Diagnostic:
+    """Why a formula without slots, which no text meets, has none: a smallest set of its conjuncts that conflict (none of them can be
+    left out). Where the search for it takes too long the set may be larger."""
+    parts = _core(_parts(constraint), time.monotonic() + _CORE_SECONDS)
+    if len(parts) == 1:
+        message = f"no text can meet this condition: {describe(parts[0], source)}"
+        return Diagnostic(UNSATISFIABLE, "error", message, parts[0].span or constraint.span, hint="correct it, or leave it out")
+    shown = " and ".join(describe(part, source) for part in parts)
+    message = f"no text can meet these conditions together: {shown}"
+    notes = tuple((f"conflicts with {describe(part, source)}", part.span) for part in parts[1:])
+    return Diagnostic(UNSATISFIABLE, "error", message, parts[0].span or constraint.span, notes, "leave one of them out, or relax it")
+
+
+def vacuous(constraint: c.Constraint, source: Source | None = None) -> list[Diagnostic]:
+    """Warnings for conjuncts of a formula without slots that every text meets. Conditions without the hole are not judged."""
+    found = []
+    for part in _parts(constraint):
+        if truth(part) is None and _always(part):
+            message = f"this condition always holds: {describe(part, source)}"
+            found.append(Diagnostic(VACUOUS, "warning", message, part.span, hint="leave it out, or correct it"))
+    return found
+
+
+def _parts(constraint: c.Constraint) -> list[c.Constraint]:
+    """The conjuncts of a formula without its stops."""
+    rest, _ = split_stops(normalize(constraint))
+    return list(rest.args) if isinstance(rest, c.And) else [rest]
+
+
+def _always(part: c.Constraint) -> bool:
+    try:
+        return not _possible([c.Not(part)], _VACUOUS_SECONDS)
+    except (LimitExceeded, RecursionError, UnsupportedConstraint):
+        return False
+
+
+def _core(parts: list[c.Constraint], deadline: float) -> list[c.Constraint]:
+    """Leave conjuncts out one by one as long as the others still conflict."""
+    at = 0
+    while at < len(parts) and len(parts) > 1:
+        others = parts[:at] + parts[at + 1 :]
+        try:
+            needed = _possible(others, deadline - time.monotonic())
+        except (LimitExceeded, RecursionError):
+            needed = True
+        if needed:
+            at += 1
+        else:
+            parts = others
+    return parts
+
+
+def _possible(parts: Sequence[c.Constraint], seconds: float) -> bool:
+    """Whether some text, with some count of tokens, meets all of several conditions."""
+    whole = fold(normalize(c.And(tuple(parts))))
+    for tokens in regions(whole):
+        build = Expressions(seconds)
+        if shortest(build, build.intersection(conjuncts(build, whole, tokens, None)), _STATES) is not None:
+            return True
+    return False
