@@ -221,7 +221,9 @@ def forget_cores() -> None:
 def digest(automaton: TextAutomaton) -> bytes:
     """A hash of everything an automaton says."""
     numbers = hashlib.blake2b(digest_size=32)
-    for array in (automaton.delta, automaton.byte_class, automaton.accepts, automaton.stops, automaton.token_bounds):
+    for array in (automaton.delta, automaton.byte_class, automaton.accepts, automaton.stops, automaton.token_bounds, automaton.holds):
+        if array is None:
+            continue
         numbers.update(repr((array.shape, array.dtype.str)).encode())
         numbers.update(np.ascontiguousarray(array).data)
     numbers.update(repr((automaton.start, automaton.char_limit, automaton.phrases)).encode())

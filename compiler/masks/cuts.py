@@ -56,16 +56,20 @@ def fixed_cut(phrases: tuple[StopPhrase, ...]) -> int | None:
 
 
 def removed_bytes(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], overrun: int) -> int:
-    """Bytes of the stop phrase to remove where `tokens` stop `overrun` bytes before their end; 0 where the phrase stays."""
+    """Bytes of the stop phrase to remove where `tokens` stop `overrun` bytes before their end; 0 where the phrase stays.
+
+    Where a kept and a removed phrase of one length end together, the removed one counts.
+    """
     text = b"".join(vocabulary.tokens[token] for token in tokens)
     text = text[: len(text) - overrun]
     holds = _holds(automaton, vocabulary, tokens, len(text))
-    best, removed = -1, 0
-    for phrase in automaton.phrases:
-        for length in _lengths(phrase, text):
-            if length > best and (phrase.keep or holds[len(text) - length]):
-                best, removed = length, 0 if phrase.keep else length
-    return removed
+    fitting = [
+        (length, 0 if phrase.keep else length)
+        for phrase in automaton.phrases
+        for length in _lengths(phrase, text)
+        if holds[len(text) if phrase.keep else len(text) - length]
+    ]
+    return max(fitting, default=(0, 0))[1]
 
 
 def _lengths(phrase: StopPhrase, text: bytes) -> Iterator[int]:
@@ -84,11 +88,12 @@ def _lengths(phrase: StopPhrase, text: bytes) -> Iterator[int]:
 
 
 def _holds(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], length: int) -> list[bool]:
-    """bool[length + 1]: the automaton accepts the text up to a byte, with the tokens that reach into it."""
+    """bool[length + 1]: the formula holds for the text up to a byte, with the tokens that reach into it."""
     bounds = automaton.token_bounds.tolist()
+    good = automaton.accepts if automaton.holds is None else automaton.holds
     regions = len(automaton.delta)
     state, room = automaton.start, automaton.char_limit
-    holds = [bool(automaton.accepts[0, state])]
+    holds = [bool(good[0, state])]
     for count, token in enumerate(tokens, 1):
         before = sum(bound < count for bound in bounds) - 1
         region = sum(bound <= count for bound in bounds) - 1
@@ -98,5 +103,5 @@ def _holds(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], 
             state = int(automaton.delta[(region if at else before) % regions, state, automaton.byte_class[byte]])
             if room is not None:
                 room -= not 0x80 <= byte < 0xC0
-            holds.append(bool(automaton.accepts[region, state]) and (room is None or room >= 0))
+            holds.append(bool(good[region, state]) and (room is None or room >= 0))
     return holds

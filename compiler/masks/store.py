@@ -39,6 +39,8 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
     core = linked.core
     automaton, costs = core.automaton, core.costs
     arrays: dict[str, Array] = {name: getattr(automaton, name) for name in _AUTOMATON}
+    if automaton.holds is not None:
+        arrays["holds"] = automaton.holds
     blocks = list(core.classes.all())
     for number, block in enumerate(blocks):
         arrays |= {f"class_of.{number}": block.class_of, f"table.{number}": block.table, f"chars.{number}": block.chars}
@@ -133,12 +135,16 @@ def _automaton(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> TextAut
     _array(accepts, "|b1", (regions, states))
     _array(stops, "|b1", (regions, states))
     _array(bounds, "<i8", (regions,), 0, 1 << 40)
+    holds = arrays.get("holds")
+    if holds is not None:
+        _array(holds, "|b1", (regions, states))
     _require(bounds[0] == 0 and bool((np.diff(bounds) > 0).all()))
     _require(not delta[:, 0].any() and not accepts[:, 0].any() and not stops[:, 0].any())
     start, limit = about["start"], about["char_limit"]
     _require(type(start) is int and 0 < start < states)
     _require(limit is None or (type(limit) is int and 0 <= limit < _LARGEST))
-    return TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, tuple(map(_phrase, about["phrases"])))
+    phrases = tuple(map(_phrase, about["phrases"]))
+    return TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, phrases, holds)
 
 
 def _phrase(stored: Mapping[str, Any]) -> StopPhrase:
