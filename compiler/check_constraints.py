@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-
-from lmqlc.compiler.constraints import And, Const, Constraint, Not, Or, Slot, Truth
+from lmqlc.compiler.constraint_parts import is_true, operands_in
+from lmqlc.compiler.constraints import Constraint, Slot
 from lmqlc.compiler.findings import Findings
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlCompileError, UnsupportedConstraint
@@ -14,31 +12,8 @@ from lmqlc.grammar.errors import LmqlCompileError, UnsupportedConstraint
 def check_constraints(program: Program, findings: Findings) -> None:
     """Report constraints that nothing can meet, and warn of those that restrict nothing."""
     for hole in program.holes:
-        if not _is_plain(hole.constraint) and not any(isinstance(o, Slot) for o in operands_in(hole.constraint)):
+        if not is_true(hole.constraint) and not any(isinstance(o, Slot) for o in operands_in(hole.constraint)):
             _check(hole.constraint, findings)
-
-
-def _is_plain(constraint: Constraint) -> bool:
-    """No constraint at all."""
-    return isinstance(constraint, Truth) and isinstance(constraint.value, Const) and bool(constraint.value.value)
-
-
-def operands_in(constraint: Constraint) -> Iterator[Const | Slot]:
-    """Every operand of a constraint, in the order of its fields."""
-    for part in parts(constraint):
-        for field in dataclasses.fields(part):
-            value = getattr(part, field.name)
-            yield from (item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Const | Slot))
-
-
-def parts(constraint: Constraint) -> Iterator[Constraint]:
-    """A constraint and everything in it."""
-    yield constraint
-    if isinstance(constraint, And | Or):
-        for arg in constraint.args:
-            yield from parts(arg)
-    elif isinstance(constraint, Not):
-        yield from parts(constraint.arg)
 
 
 def _check(constraint: Constraint, findings: Findings) -> None:

@@ -44,10 +44,9 @@ def register_lines(source: Source) -> None:
 
 def _named_as_module(code: CodeType) -> CodeType:
     """The coroutine's frames are called `<module>` in tracebacks, as module code is."""
-    constants = tuple(
-        constant.replace(co_name="<module>", co_qualname="<module>")
-        if isinstance(constant, CodeType) and constant.co_name == ENTRY
-        else constant
-        for constant in code.co_consts
-    )
-    return code.replace(co_consts=constants)
+
+    def named(constant: object) -> object:
+        is_entry = isinstance(constant, CodeType) and constant.co_name == ENTRY
+        return constant.replace(co_name="<module>", co_qualname="<module>") if is_entry and isinstance(constant, CodeType) else constant
+
+    return code.replace(co_consts=tuple(map(named, code.co_consts)))

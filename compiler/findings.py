@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from lmqlc.grammar.diagnostics import Diagnostic, Severity
 from lmqlc.grammar.source import Source, Span
 
+Notes = Iterable[tuple[str, Span | None]]
+
 
 @dataclass(slots=True)
 class Findings:
@@ -18,14 +20,10 @@ class Findings:
     source: Source
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
-    def error(
-        self, code: str, message: str, span: Span | None, hint: str | None = None, notes: Iterable[tuple[str, Span | None]] = ()
-    ) -> None:
+    def error(self, code: str, message: str, span: Span | None, hint: str | None = None, notes: Notes = ()) -> None:
         self._add("error", code, message, span, hint, notes)
 
-    def warn(
-        self, code: str, message: str, span: Span | None, hint: str | None = None, notes: Iterable[tuple[str, Span | None]] = ()
-    ) -> None:
+    def warn(self, code: str, message: str, span: Span | None, hint: str | None = None, notes: Notes = ()) -> None:
         self._add("warning", code, message, span, hint, notes)
 
     @property
@@ -42,9 +40,7 @@ class Findings:
         text = " ".join(self.source.text[span.start : span.end].split()) or ast.unparse(node)
         return text if len(text) <= 60 else text[:57] + "…"
 
-    def _add(
-        self, severity: Severity, code: str, message: str, span: Span | None, hint: str | None, notes: Iterable[tuple[str, Span | None]]
-    ) -> None:
+    def _add(self, severity: Severity, code: str, message: str, span: Span | None, hint: str | None, notes: Notes) -> None:
         found = Diagnostic(code, severity, message, span, tuple(notes), hint)
         if found not in self.diagnostics:
             self.diagnostics.append(found)

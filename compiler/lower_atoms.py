@@ -35,7 +35,7 @@ def atom(low: Lowering, node: ast.expr) -> Constraint:
 
 def _call(low: Lowering, node: ast.Call) -> Constraint:
     name = low.scope.constraint_name(node.func)
-    if name in CALLS:
+    if name is not None and name in CALLS:
         return _constraint_call(low, node, name)
     if name in COUNTERS:
         return unsupported(low, node, f"compare its length with a number: `len({low.findings.text(node)}) < 10`")
@@ -45,7 +45,7 @@ def _call(low: Lowering, node: ast.Call) -> Constraint:
     return _custom(low, node)
 
 
-# -- methods of the text ---------------------------------------------------------------------------------------------------------------
+# -- methods of the text -----------------------------------------------------------------------------------------------
 
 
 def _method(low: Lowering, node: ast.Call, function: ast.Attribute) -> Constraint:
@@ -80,7 +80,7 @@ def _method_hint(low: Lowering, function: ast.Attribute) -> str | None:
     return did_you_mean(function.attr, METHODS, f"methods that a constraint knows are {', '.join(METHODS)}")
 
 
-# -- constraint calls ------------------------------------------------------------------------------------------------------------------
+# -- constraint calls --------------------------------------------------------------------------------------------------
 
 
 def _constraint_call(low: Lowering, node: ast.Call, name: str) -> Constraint:
@@ -156,7 +156,7 @@ _RULES: dict[str, Callable[[Lowering, ast.Call, dict[str, ast.expr]], Constraint
 }
 
 
-# -- custom constraints ----------------------------------------------------------------------------------------------------------------
+# -- custom constraints ------------------------------------------------------------------------------------------------
 
 
 def _custom(low: Lowering, node: ast.Call) -> Constraint:

@@ -1,8 +1,8 @@
 """Statements of a program to the body of its coroutine.
 
-Names that the program binds are declared `global`: a run has a namespace of its own, and module semantics hold in every nested scope. What
-module code may do and a function may not (annotations that are kept, `from m import *`, `return` with a meaning of its own) becomes what does the
-same here. Everything else stays as it is.
+Names that the program binds are declared `global`: a run has a namespace of its own, and module semantics hold in every nested scope.
+What module code may do and a function may not (annotations that are kept, `from m import *`, `return` with a meaning of its own) becomes
+what does the same here. Everything else stays as it is.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _yields(node: Function) -> bool:
     return any(search(statement) for statement in node.body)
 
 
-# -- the whole body ------------------------------------------------------------------------------------------------------------------------
+# -- the whole body ----------------------------------------------------------------------------------------------------
 
 
 def future_imports(query: Query) -> list[ast.ImportFrom]:
@@ -207,7 +207,7 @@ def lower_body(query: Query, names: Sequence[str], calls: CallNames, holes_of: H
     arguments = ast.arguments([], [ast.arg(INTERPRETER)], None, [], [], None, [])
     main = ast.AsyncFunctionDef(ENTRY, arguments, statements or [ast.Pass()], [], None)
     if "type_params" in main._fields:
-        main.type_params = []  # Python 3.12 asks for it
+        setattr(main, "type_params", [])  # noqa: B010 - Python 3.12 asks for it, 3.11 does not know it
     return ast.Module([*futures, at(main, start)], [])
 
 

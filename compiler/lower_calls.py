@@ -1,7 +1,7 @@
 """Expressions of code that the interpreter drives: calls of queries and coroutines are awaited without being told to.
 
-Every call becomes `(await __lmql__.call(CALL))` except those that Python must see as written: calls of builtins, calls that are awaited already,
-whatever stands inside a lambda, and the arguments of asyncio's functions, which take coroutines as such.
+Every call becomes `(await __lmql__.call(CALL))` except those that Python must see as written: calls of builtins, calls that are awaited
+already, whatever stands inside a lambda, and the arguments of asyncio's functions, which take coroutines as such.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class CallLowerer(Rebuilder):
 
     def as_written(self, node: ast.expr) -> ast.expr:
         """An expression whose outermost call the surrounding construct awaits, or wants as such."""
-        return self._call(node) if isinstance(node, ast.Call) else self.visit(node)  # type: ignore[no-any-return]
+        return self._call(node) if isinstance(node, ast.Call) else self.visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         new = self._call(node)

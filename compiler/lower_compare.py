@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.constraint_calls import COUNTERS, mentions
@@ -95,7 +96,7 @@ def _side_hint(low: Lowering, side: ast.expr) -> str | None:
     return None
 
 
-# -- the text ------------------------------------------------------------------------------------------------------------------------
+# -- the text ----------------------------------------------------------------------------------------------------------
 
 
 def _text(low: Lowering, pair: Pair) -> Constraint:
@@ -147,7 +148,7 @@ def _is_options(value: Any) -> bool:
     return isinstance(value, list | tuple | dict) and all(isinstance(item, str) for item in value)
 
 
-# -- counts, numbers, types --------------------------------------------------------------------------------------------------------------
+# -- counts, numbers, types --------------------------------------------------------------------------------------------
 
 
 def _count_or_number(low: Lowering, pair: Pair) -> Constraint:
@@ -167,7 +168,7 @@ def _count_or_number(low: Lowering, pair: Pair) -> Constraint:
 
 
 def _is_number(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
+    return isinstance(value, kinds) and not isinstance(value, bool) and (isinstance(value, int) or math.isfinite(cast(float, value)))
 
 
 def _type(low: Lowering, pair: Pair) -> Constraint:

@@ -1,8 +1,8 @@
 """`where` clauses to constraint trees: what each clause says about one hole.
 
 The Boolean structure of a clause is kept. Below it stand atoms about the hole (`lower_atoms.py`), conditions about other holes, and Python
-conditions; the last two are evaluated by the program when it reaches the hole. An atom about other holes alone restricts nothing as a conjunct,
-because it is enforced there; inside `or` and `not` it is a condition, OPEN while its hole is not decoded.
+conditions; the last two are evaluated by the program when it reaches the hole. An atom about other holes alone restricts nothing as a
+conjunct, because it is enforced there; inside `or` and `not` it is a condition, OPEN while its hole is not decoded.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lmqlc.compiler.constraint_calls import Scope, mentions
+from lmqlc.compiler.constraint_parts import is_true
 from lmqlc.compiler.constraints import TRUE, And, Const, Constraint, Not, Operand, Or, Slot, Truth
 from lmqlc.compiler.findings import Findings
 from lmqlc.compiler.ir import INTERPRETER
@@ -200,11 +201,6 @@ class Lowering:
             text = at(ast.JoinedStr([ast.FormattedValue(node, -1)]), node)
             return self.slots.add(text, mentions(node, self.view.unsure))
         return self.operand(node)
-
-
-def is_true(part: Constraint) -> bool:
-    """The constraint is the constant true."""
-    return isinstance(part, Truth) and isinstance(part.value, Const) and bool(part.value.value)
 
 
 def conjunction(parts: Sequence[Constraint], node: ast.expr | None, findings: Findings) -> Constraint:

@@ -67,8 +67,6 @@ def _hole(part: Hole, hole: LoweredHole, calls: CallLowerer) -> ast.stmt:
     if part.decorators or hole.options is not None:
         written.append(ast.Tuple([calls.as_written(decorator) for decorator in part.decorators], ast.Load()))
     index = ast.Constant(hole.ir.index)
-    if hole.options is None:
-        call = host("hole", index, *written)
-    else:
-        call = host("distribution", index, calls.visit(hole.options), *written)
+    method, options = ("hole", []) if hole.options is None else ("distribution", [calls.visit(hole.options)])
+    call = host(method, index, *options, *written)
     return ast.Assign([ast.Name(part.name, ast.Store())], ast.Await(call))

@@ -16,7 +16,8 @@ from lmqlc.grammar.nodes import Clause, Distribution, Hole, QueryString
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The holes of a clause: those it speaks about, those it cannot see (with their functions), and its query string (None: the program's)."""
+    """The holes of a clause: those it speaks about, those it cannot see (with their functions); its query string, None where it is the
+    program's own."""
 
     holes: frozenset[str]
     hidden: Mapping[str, tuple[Hole, Function]]
@@ -37,7 +38,7 @@ def check_where(clause: Clause, visible: Visible, scope: Scope, findings: Findin
         findings.error("L0503", f"the clause names no hole of {where}", clause.span, f"holes that it can name: {names}")
 
 
-# -- calls -------------------------------------------------------------------------------------------------------------------------------
+# -- calls -------------------------------------------------------------------------------------------------------------
 
 
 def _check_call(call: ast.Call, visible: Visible, scope: Scope, findings: Findings) -> None:
@@ -111,7 +112,7 @@ def _check_loose_names(expr: ast.expr, visible: Visible, scope: Scope, findings:
             _report_hole(node, visible, findings)
 
 
-# -- stops -------------------------------------------------------------------------------------------------------------------------------
+# -- stops -------------------------------------------------------------------------------------------------------------
 
 
 def _check_stops(expr: ast.expr, scope: Scope, findings: Findings) -> None:
@@ -127,7 +128,7 @@ def _check_stops(expr: ast.expr, scope: Scope, findings: Findings) -> None:
                 findings.error("L0406", message, findings.span(call), hint)
 
 
-# -- distribution --------------------------------------------------------------------------------------------------------------------------
+# -- distribution ------------------------------------------------------------------------------------------------------
 
 
 def check_distribution(
