@@ -50,9 +50,10 @@ class _Wide:
 
     def _add(self, state: int, moves: Moves) -> None:
         wide = self._partition.wide
-        found = sorted((mask & wide, to) for mask, to in moves if mask & wide)
+        found = [(mask & wide, to) for mask, to in moves if mask & wide]
         if not found:
             return
+        found.sort()
         shape = tuple(mask for mask, _ in found)
         use = (shape, tuple(to for _, to in found))
         self.users[-1][use].append(state)
@@ -74,7 +75,7 @@ def assemble(states: CharStates, regions: Sequence[int], char_limit: int | None,
     delta = np.zeros((len(states.moves), wide.next, columns.count), dtype=np.int32)
     for region, by_state in enumerate(states.moves):
         _fill_ascii(delta[region], by_state, columns, states.partition)
-        _fill_wide(delta[region], wide, region, columns)
+        _fill_wide(delta[region], wide, wide.users[region], columns)
     mixed = len({phrase.keep for phrase in phrases}) == 2
     holds = _bits(states.holds, len(regions), wide.next) if mixed and states.holds is not None else None
     return TextAutomaton(
@@ -136,32 +137,24 @@ def _fill_ascii(delta: Ints, by_state: list[Moves], columns: _Columns, partition
         delta[np.array(states)[:, None], np.array(found, dtype=np.intp)] = np.array(targets, dtype=np.int32)[:, None]
 
 
-def _fill_wide(delta: Ints, wide: _Wide, region: int, columns: _Columns) -> None:
+def _fill_wide(delta: Ints, wide: _Wide, users: dict[_Use, list[int]], columns: _Columns) -> None:
+    """The lead bytes of the states of one region, and the states inside characters."""
     by_shape: defaultdict[_Shape, list[_Use]] = defaultdict(list)
-    for use in wide.users[region]:
+    for use in wide.bases:
         by_shape[use[0]].append(use)
-    lead_at = np.array([at for at, _ in columns.leads], dtype=np.intp)
-    lead_to = np.array([column for _, column in columns.leads], dtype=np.intp)
+    lead_at, lead_to = _pairs(columns.leads)
+    inner_at, inner_to = _pairs(columns.continuations)
     for shape, uses in by_shape.items():
         found = wide.templates[shape]
-        targets = _targets(wide, uses, len(found.inner))
-        leads = targets[:, found.leads[lead_at]]
-        for use, row in zip(uses, leads, strict=True):
-            delta[np.array(wide.users[region][use])[:, None], lead_to] = row
-    for use, base in wide.bases.items():
-        _fill_inner(delta, wide.templates[use[0]], base, use, columns)
+        bases = np.array([wide.bases[use] for use in uses], dtype=np.int32)
+        inner = bases[:, None] + np.arange(len(found.inner), dtype=np.int32)
+        entries = np.concatenate([np.array([(0, *use[1]) for use in uses], dtype=np.int32), inner], axis=1)
+        delta[inner[:, :, None], inner_to] = entries[:, found.inner[:, inner_at]]
+        states = [state for use in uses for state in users.get(use, ())]
+        owners = [number for number, use in enumerate(uses) for _ in users.get(use, ())]
+        delta[np.array(states, dtype=np.intp)[:, None], lead_to] = entries[:, found.leads[lead_at]][np.array(owners, dtype=np.intp)]
 
 
-def _targets(wide: _Wide, uses: list[_Use], inner: int) -> Ints:
-    """For every use of a shape, what the entries of its template stand for."""
-    bases = np.array([wide.bases[use] for use in uses], dtype=np.int32)
-    known = np.array([(0, *use[1]) for use in uses], dtype=np.int32)
-    return np.concatenate([known, bases[:, None] + np.arange(inner, dtype=np.int32)], axis=1)
-
-
-def _fill_inner(delta: Ints, shape: Template, base: int, use: _Use, columns: _Columns) -> None:
-    at = np.array([at for at, _ in columns.continuations], dtype=np.intp)
-    to = np.array([column for _, column in columns.continuations], dtype=np.intp)
-    count = len(shape.inner)
-    entries = np.concatenate([np.array((0, *use[1]), dtype=np.int32), np.arange(base, base + count, dtype=np.int32)])
-    delta[base : base + count, to] = entries[shape.inner[:, at]]
+def _pairs(found: list[tuple[int, int]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    both = np.array(found, dtype=np.intp).reshape(-1, 2)
+    return both[:, 0], both[:, 1]

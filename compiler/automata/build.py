@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 
 from lmqlc.compiler import constraints as c
@@ -35,6 +36,8 @@ def build(constraint: c.Constraint, *, source: Source | None = None) -> TextAuto
     Raises UnsatisfiableConstraint where no text meets it (naming the smallest conflicting set of conjuncts), UnsupportedConstraint for
     atoms that are not regular, LmqlCompileError for bad operands and past the bounds of `limits.py`.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # A collection in the middle of a build looks at every object of the process, and frees nothing of the build.
     try:
         return _build(constraint, source)
     except LimitExceeded as limit:
@@ -45,6 +48,9 @@ def build(constraint: c.Constraint, *, source: Source | None = None) -> TextAuto
         if source is None or problem.source is not None:
             raise
         raise type(problem)(diagnostics=problem.diagnostics, source=source) from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _too_large(reason: str, span: Span | None, source: Source | None) -> LmqlCompileError:
@@ -59,12 +65,19 @@ def _build(constraint: c.Constraint, source: Source | None) -> TextAutomaton:
     formulas = [conjuncts(make, rest, tokens, source) for tokens in bounds]
     kept, removed, phrases = _stops(make, stops, source)
     limit = None
-    if all(phrase.keep for phrase in phrases):
+    if _cuts_alike(phrases):
         formulas, limit = take_counter(make, formulas)
     states = explore(make, [make.intersection(parts) for parts in formulas], kept, removed)
     if states.start == 0 or (limit is not None and nearest_end(states) > limit):
         raise UnsatisfiableConstraint(diagnostics=[conflict(constraint, source)], source=source)
     return assemble(states, bounds, limit, phrases)
+
+
+def _cuts_alike(phrases: tuple[StopPhrase, ...]) -> bool:
+    """Whether every stop cuts off equally many characters. Then a counter of characters beside the states stays exact: what a stop cuts off
+    need not count, however many phrases have begun."""
+    lengths = {0 if phrase.keep else -1 if phrase.text is None else len(phrase.text) for phrase in phrases}
+    return len(lengths) < 2 and -1 not in lengths
 
 
 def _stops(make: Expressions, stops: tuple[c.Stop, ...], source: Source | None) -> tuple[Node, Node, tuple[StopPhrase, ...]]:

@@ -42,7 +42,8 @@ def explore(build: Expressions, formulas: Sequence[Node], kept: Node, removed: N
     """
     rows = Derivatives(build, Partition(build.sets))
     if kept is build.empty and removed is build.empty and len(formulas) == 1:
-        return _trim(_explore_plain(rows, formulas[0]))
+        states = _explore_plain(rows, formulas[0])
+        return states if build.positive and formulas[0] is not build.empty else _trim(states)
     return _trim(_Explorer(rows, formulas, build.concat(build.anything, kept), removed).run())
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from lmqlc.compiler.automata.charset import ANY, CharSet
+from lmqlc.compiler.automata.charset import ANY, SURROGATES, CharSet
 from lmqlc.compiler.automata.limits import MAX_SECONDS, MAX_WORK, LimitExceeded
 
 EMPTY, EPSILON, CHARS, CONCAT, OR, AND, NOT, REPEAT, CHOICE, TABLE, LOOK, BEHIND, GUARD, LOCATED, MARK = range(15)
@@ -69,7 +69,8 @@ def _by_ident(node: Node) -> int:
 
 
 class Expressions:
-    """Builds nodes. `sets` collects every CharSet used, `behinds` the language that must precede each BEHIND, by its number."""
+    """Builds nodes. `sets` collects every CharSet used, `behinds` the language that must precede each BEHIND, by its number;
+    `positive` says that no intersection or complement was made: then every node but `empty` has a text."""
 
     def __init__(self, seconds: float = MAX_SECONDS) -> None:
         self._nodes: dict[tuple[object, ...], Node] = {}
@@ -77,6 +78,7 @@ class Expressions:
         self._deadline = time.monotonic() + seconds
         self.sets: dict[CharSet, None] = {ANY: None}
         self.behinds: list[Node] = []
+        self.positive = True
         self.machines: dict[object, object] = {}
         self.empty = self._make(EMPTY, (), None, False, 0)
         self.epsilon = self._make(EPSILON, (), None, True, 0)
@@ -90,6 +92,7 @@ class Expressions:
         node = self._nodes.get(key)
         if node is None:
             self.spend(1 + len(args))
+            self.positive = self.positive and kind not in (AND, NOT, GUARD, LOCATED)
             node = self._nodes[key] = Node(kind, args, data, nullable, flags, len(self._nodes))
         return node
 
@@ -106,8 +109,8 @@ class Expressions:
             raise LimitExceeded("time")
 
     def chars(self, chars: CharSet) -> Node:
-        """One character of a set."""
-        if not chars:
+        """One character of a set. Surrogates are no characters of a text."""
+        if not chars or (chars.cuts[0] >= SURROGATES.cuts[0] and chars.cuts[-1] <= SURROGATES.cuts[1]):
             return self.empty
         self.sets[chars] = None
         return self._make(CHARS, (), chars, False, 0)

@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from lmqlc.compiler.automata.charset import CharSet
 from lmqlc.compiler.automata.expression import Expressions, Node, Row
 from lmqlc.compiler.automata.partition import Partition
 
-_END = None
-
 
 def words(build: Expressions, options: Iterable[str]) -> Node:
-    """The texts of a finite set."""
+    """The texts of a finite set, as a tree whose equal ends are shared (Daciuk et al. 2000: sorted, one path open at a time)."""
+    leaves: dict[str, Node] = {}
+    path: list[tuple[list[tuple[Node, Node]], bool]] = [([], False)]
+    before = ""
+    for word in sorted(set(options)):
+        build.spend(len(word) >> 2)
+        shared = 0
+        for one, other in zip(before, word, strict=False):
+            if one != other:
+                break
+            shared += 1
+        _close(build, path, before, shared, leaves)
+        path += [([], False) for _ in range(len(word) - shared)]
+        path[-1] = (path[-1][0], True)
+        before = word
+    _close(build, path, before, 0, leaves)
+    return build.choice(path[0][1], path[0][0])
 
-    def leaf(character: Any) -> Node:
-        return build.chars(CharSet.single(ord(character)))
 
-    return tree(build, options, leaf)
-
-
-def tree(build: Expressions, options: Iterable[Sequence[Hashable]], leaf: Callable[[Any], Node]) -> Node:
-    """The sequences of a finite set as one tree with shared ends; `leaf` gives the CHARS node of a symbol. Different symbols must have
-    disjoint sets."""
-    root: dict[Any, Any] = {}
-    for option in options:
-        at = root
-        for symbol in option:
-            at = at.setdefault(symbol, {})
-        at[_END] = True
-    leaves: dict[Any, Node] = {}
-    built: dict[int, Node] = {}
-    pending = [root]
-    while pending:
-        at = pending[-1]
-        below = [then for symbol, then in at.items() if symbol is not _END and id(then) not in built]
-        if below:
-            pending += below
-            continue
-        edges = []
-        for symbol, then in at.items():
-            if symbol is not _END:
-                chars = leaves.get(symbol)
-                if chars is None:
-                    chars = leaves[symbol] = leaf(symbol)
-                edges.append((chars, built[id(then)]))
-        built[id(pending.pop())] = build.choice(_END in at, edges)
-    return built[id(root)]
+def _close(build: Expressions, path: list[tuple[list[tuple[Node, Node]], bool]], word: str, depth: int, leaves: dict[str, Node]) -> None:
+    """Build the nodes of the open path below a depth."""
+    for at in range(len(path) - 1, depth, -1):
+        edges, ends = path.pop()
+        node, character = build.choice(ends, edges), word[at - 1]
+        chars = leaves.get(character)
+        if chars is None:
+            chars = leaves[character] = build.chars(CharSet.single(ord(character)))
+        path[-1][0].append((chars, node))
 
 
 def substrings(build: Expressions, text: str) -> Node:

@@ -26,7 +26,7 @@ from lmqlc.compiler.automata.expression import (
     Node,
 )  # fmt: skip
 from lmqlc.compiler.automata.limits import LimitExceeded
-from lmqlc.compiler.automata.machine import tree
+from lmqlc.compiler.automata.machine import words
 from lmqlc.compiler.automata.search import shortest
 
 Items = Sequence[tuple[Any, Any]]
@@ -121,11 +121,11 @@ class Reader:
         plain, other = [], []
         for option in options:
             if not flags & re.IGNORECASE and all(what is op.LITERAL for what, _ in option):
-                plain.append([code for _, code in option])
+                plain.append("".join(chr(code) for _, code in option))
             else:
                 other.append(self.sequence(option, flags))
         if plain:
-            other.append(tree(self._build, plain, lambda code: self._build.chars(CharSet.single(code))))
+            other.append(words(self._build, plain))
         return self._build.union(other)
 
     def _repeat(self, body: Node, low: int, high: int) -> Node:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,12 @@ class Template:
 
 def template(partition: Partition, masks: Sequence[int]) -> Template:
     """The template that leads from the classes in `masks[i]` to target i + 1; classes in none are dead."""
-    return _Shape(len(masks)).build(_pieces(partition, masks))
+    return _template(tuple(_pieces(partition, masks)), len(masks))
+
+
+@lru_cache(maxsize=64)
+def _template(pieces: tuple[Piece, ...], targets: int) -> Template:
+    return _Shape(targets).build(pieces)
 
 
 def _pieces(partition: Partition, masks: Sequence[int]) -> list[Piece]:
@@ -77,7 +83,7 @@ class _Shape:
         self._first = targets + 1
         self._inner: dict[tuple[int, ...], int] = {}
 
-    def build(self, pieces: list[Piece]) -> Template:
+    def build(self, pieces: tuple[Piece, ...]) -> Template:
         leads = [0] * _FAN
         for start, end, lead, span in _SECTIONS:
             inside = [(max(low, start), min(high, end), number) for low, high, number in pieces if low < end and high > start]
@@ -92,13 +98,16 @@ class _Shape:
         row: list[int] = [0] * _FAN
         partial: dict[int, list[Piece]] = {}
         for low, high, number in pieces:
-            first, last = (low - base) // span, (high - 1 - base) // span
-            for at in range(first, last + 1):
-                start = base + at * span
-                if low <= start and high >= start + span:
-                    row[at] = self._whole(number, span)
-                else:
-                    partial.setdefault(at, []).append((max(low, start), min(high, start + span), number))
+            first, last = -((base - low) // span), (high - base) // span
+            if first < last:
+                row[first:last] = [self._whole(number, span)] * (last - first)
+            if first > last:  # inside one block
+                partial.setdefault(last, []).append((low, high, number))
+                continue
+            if low < base + first * span:
+                partial.setdefault(first - 1, []).append((low, base + first * span, number))
+            if high > base + last * span:
+                partial.setdefault(last, []).append((base + last * span, high, number))
         for at, inside in partial.items():
             row[at] = self._state(self._row(inside, base + at * span, span // _FAN))
         return row
