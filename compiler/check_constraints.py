@@ -18,10 +18,13 @@ def check_constraints(program: Program, findings: Findings) -> None:
 
 def _check(constraint: Constraint, findings: Findings) -> None:
     from lmqlc.compiler.automata.build import build
+    from lmqlc.compiler.passes.conflict import vacuous
 
     try:
         build(constraint, source=findings.source)
+        found = vacuous(constraint, findings.source)
     except UnsupportedConstraint:
         return  # whether a backend can hold it is known when the program runs
     except LmqlCompileError as error:
-        findings.diagnostics.extend(d for d in error.diagnostics if d not in findings.diagnostics)
+        found = list(error.diagnostics)
+    findings.diagnostics.extend(finding for finding in found if finding not in findings.diagnostics)

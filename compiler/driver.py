@@ -13,7 +13,6 @@ from lmqlc.compiler.findings import Findings
 from lmqlc.compiler.ir import Program
 from lmqlc.compiler.lower import lower
 from lmqlc.compiler.resolve import resolve
-from lmqlc.compiler.resolve_header import GROUP as DECODER_GROUP
 from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import LmqlCompileError, LmqlSyntaxError
 from lmqlc.grammar.nodes import Query
@@ -25,6 +24,9 @@ Hook = Callable[[str, object], None]
 
 DEEPEST = 12_000
 """Nested calls of Python functions while compiling."""
+
+DECODER_GROUP = "lmqlc.decoders"
+"""Entry points of decoders that other packages bring."""
 
 
 def compile_source(source: Source, *, surrounding: frozenset[str] = frozenset(), hook: Hook | None = None) -> Program:

@@ -61,15 +61,6 @@ class StatementLowerer(CallLowerer):
     def visit_TypeAlias(self, node: ast.AST) -> ast.AST:
         return node
 
-    # -- what already awaits ------------------------------------------------------------------------------------------------------
-
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> ast.stmt:
-        return self.rebuild(node, iter=self.as_written(node.iter))
-
-    def visit_AsyncWith(self, node: ast.AsyncWith) -> ast.stmt:
-        items = [ast.withitem(self.as_written(item.context_expr), self.field(item.optional_vars)) for item in node.items]
-        return self.rebuild(node, items=items)
-
     # -- module semantics -----------------------------------------------------------------------------------------------------------
 
     def visit_Return(self, node: ast.Return) -> ast.stmt | list[ast.stmt]:
@@ -233,7 +224,7 @@ def _setup(query: Query, lowerer: StatementLowerer) -> list[ast.stmt]:
 
 
 def _arguments(header: Header, lowerer: StatementLowerer) -> ast.Dict:
-    keys: list[ast.expr | None] = [None if keyword.arg is None else ast.Constant(keyword.arg) for keyword in header.keywords]
+    keys: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in header.keywords]
     return ast.Dict(keys, [lowerer.visit(keyword.value) for keyword in header.keywords])
 
 

@@ -119,11 +119,6 @@ class CallLowerer(Rebuilder):
 
     # -- comprehensions ----------------------------------------------------------------------------------------------------------
 
-    def visit_comprehension(self, node: ast.comprehension) -> ast.comprehension:
-        """The loop of a comprehension; what `async for` goes over stays as written."""
-        iterable = self.as_written(node.iter) if node.is_async else self.visit(node.iter)
-        return ast.comprehension(self.visit(node.target), iterable, self.items(node.ifs), node.is_async)
-
     def visit_GeneratorExp(self, node: ast.GeneratorExp) -> ast.expr:
         """A generator that would have to await becomes a list; one that is asynchronous already stays one."""
         new = self.rebuild(node)

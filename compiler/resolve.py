@@ -50,7 +50,7 @@ def resolve(query: Query, findings: Findings, surrounding: frozenset[str] = froz
     found = places(query)
     scope = program_scope(query, surrounding)
     check_names(query, found, findings)
-    decoder = check_header(query, scope, findings)
+    decoder = check_header(query, findings)
     _check_clauses(query, found, scope, findings)
     return Resolved(query, scope, bound_names(query.statements), _prompts(query, found), decoder)
 
