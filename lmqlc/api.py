@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,13 @@ TokenizerValue = Any
 
 @dataclass(frozen=True)
 class CompiledQuery:
-    """A compiled program; `lmqlc.run` takes it as it takes a text."""
+    """A compiled program; `lmqlc.run` takes it as it takes a text.
+
+    arrays: its token masks, for the tokenizer that it was compiled for.
+    """
 
     program: Program
+    arrays: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -37,13 +41,10 @@ class CompiledQuery:
         return tuple(check_source(self.program.source))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the artifact (`.lmqlc`), whole or not at all. Raises LmqlError where the file cannot be written."""
+        """Write the artifact (`.lmqlc`), whole or not at all. Raises ArtifactError where the file cannot be written."""
         from lmqlc.compiler.artifact import save
 
-        try:
-            save(self.program, path)
-        except OSError as error:
-            raise LmqlError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
+        save(self.program, path, self.arrays)
 
     def emit(self, stage: str) -> str:
         """A stage of compilation as text; raises LmqlError for a stage that there is not."""
@@ -75,21 +76,12 @@ def compile_source_to_query(source: Source, *, tokenizer: TokenizerValue = None)
     from lmqlc.compiler.driver import compile_source
 
     program = compile_source(source)
-    if tokenizer is not None:
-        link_ahead(program, tokenizer)
-    return CompiledQuery(program)
-
-
-def link_ahead(program: Program, tokenizer: TokenizerValue) -> None:
-    """Link every hole whose constraint is known, so that one that no text of the vocabulary meets is found now."""
+    if tokenizer is None:
+        return CompiledQuery(program)
     from lmqlc.backends.tokenizer import load_tokenizer
-    from lmqlc.runtime.link import link_hole, whole_constraint
+    from lmqlc.runtime.stored import link_ahead
 
-    loaded = load_tokenizer(tokenizer)
-    for hole in program.holes:
-        if not hole.slots and not hole.has_type:
-            constraint = whole_constraint(hole.constraint, (), None)
-            link_hole(constraint, loaded, budget=None, follow=hole.follow, leading_space=False, source=program.source)
+    return CompiledQuery(program, link_ahead(program, load_tokenizer(tokenizer)))
 
 
 def load(path: str | os.PathLike[str]) -> CompiledQuery:
@@ -97,7 +89,7 @@ def load(path: str | os.PathLike[str]) -> CompiledQuery:
     from lmqlc.compiler.artifact import load
     from lmqlc.sources import readable
 
-    return CompiledQuery(load(readable(path)))
+    return CompiledQuery(*load(readable(path)))
 
 
 def token_automaton(

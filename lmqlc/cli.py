@@ -94,7 +94,7 @@ def run_cli(arguments: list[str]) -> int:
         error.show()
         return USAGE
     except (KeyboardInterrupt, click.Abort):
-        print("\nlmqlc: interrupted", file=sys.stderr)
+        print("lmqlc: interrupted", file=sys.stderr)  # on a line of its own: click has ended the last one
         return INTERRUPTED
     except BrokenPipeError:
         return _closed_pipe()
@@ -111,9 +111,11 @@ def _closed_pipe() -> int:
 
 def _failed(error: Exception) -> int:
     from lmqlc.grammar.errors import LmqlError
+    from lmqlc.tracebacks import ProgramFailed
 
     if isinstance(error, LmqlError):
-        print(error.message if error.diagnostics else f"lmqlc: error: {error.message}", file=sys.stderr)
+        is_whole = bool(error.diagnostics) or isinstance(error, ProgramFailed)
+        print(error.message if is_whole else f"lmqlc: error: {error.message}", file=sys.stderr)
         return error.exit_code
     print(f"lmqlc: internal error: {type(error).__name__}: {error}", file=sys.stderr)
     if os.environ.get("LMQLC_DEBUG"):

@@ -28,6 +28,16 @@ def face() -> Any:
     return sys.modules["lmqlc"]
 
 
+def settings_of(query: object) -> Settings:
+    """Settings of a run that the caller did not choose; the masks of a compiled query among them."""
+    arrays = getattr(query, "arrays", None)
+    if not arrays:
+        return Settings(default_model=default_model)
+    from lmqlc.runtime.stored import StoredAutomata
+
+    return Settings(default_model=default_model, stored=StoredAutomata(arrays))
+
+
 def program_of(query: str | os.PathLike[str] | CompiledQuery) -> Program:
     """The program that a text, a path or a compiled query names."""
     from lmqlc.compiler.driver import compile_source
@@ -51,7 +61,7 @@ async def run(query: str | os.PathLike[str] | CompiledQuery, *args: Any, **kwarg
     Positional arguments and keywords bind the program's free names; further keywords are `model`, `decoder`, `output_writer` and
     arguments of the decoder. Gives what the program returns, else its Result; a list of these where the decoder has several branches.
     """
-    return outcome(await run_program(program_of(query), args, kwargs))
+    return outcome(await run_program(program_of(query), args, kwargs, settings_of(query)))
 
 
 def run_sync(query: str | os.PathLike[str] | CompiledQuery, *args: Any, **kwargs: Any) -> Any:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import click
 
+from lmqlc.api import CompiledQuery, compile_source_to_query, load
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
-from lmqlc.models import default_model
 from lmqlc.output import as_json as results_as_json
 from lmqlc.output import as_text
-from lmqlc.queries import run_program
+from lmqlc.queries import run_program, settings_of
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Settings
 from lmqlc.terminal import ProgressLine, TerminalWriter, uses_colour
@@ -31,14 +34,17 @@ def run_command(
     """Run a program and print what it gives."""
     _write_utf8()
     started = time.perf_counter()
-    program = _program(query)
+    compiled = _compiled(query)
+    program = compiled.program
     arguments = parse_arguments(args)
     name, options = parse_decoder(decoder)
     progress = ProgressLine(sys.stderr)
     writer = TerminalWriter(sys.stderr, colour=uses_colour(sys.stderr))
     shows = sys.stderr.isatty() if stream is None else stream
-    settings = Settings(model, default_model, name, options, (writer,) if shows else (), progress)
-    compiled = time.perf_counter()
+    settings = replace(
+        settings_of(compiled), model=model, decoder=name, options=options, writers=(writer,) if shows else (), progress=progress
+    )
+    ready = time.perf_counter()
     try:
         results = _run(program, arguments, settings)
     finally:
@@ -48,7 +54,7 @@ def run_command(
     if text:
         print(text)
     if timed:
-        print(_costs(results, compiled - started), file=sys.stderr)
+        print(_costs(results, ready - started), file=sys.stderr)
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -82,27 +88,45 @@ def parse_decoder(text: str | None) -> tuple[str | None, dict[str, Any]]:
         raise wrong from None
 
 
-def _program(query: str) -> Program:
-    from lmqlc.api import load
-    from lmqlc.compiler.driver import compile_source
+def _compiled(query: str) -> CompiledQuery:
     from lmqlc.sources import decode_source, read_bytes, read_source
 
     if query == "-":
-        return compile_source(read_source(query))
+        return compile_source_to_query(read_source(query))
     data = read_bytes(query)
-    return load(query).program if data.startswith(b"PK") or query.endswith(".lmqlc") else compile_source(decode_source(query, data))
+    is_artifact = data.startswith(b"PK") or query.endswith(".lmqlc")
+    return load(query) if is_artifact else compile_source_to_query(decode_source(query, data))
 
 
 def _run(program: Program, arguments: dict[str, Any], settings: Settings) -> list[Result]:
     """Run a program; what it raises itself becomes a ProgramFailed, which shows its own lines only."""
     try:
-        return asyncio.run(run_program(program, (), arguments, settings))
-    except LmqlError:
+        with _interruptible():
+            return asyncio.run(run_program(program, (), arguments, settings))
+    except (LmqlError, BrokenPipeError):
         raise
     except Exception as error:
         if not at_fault(error, program.source):
             raise
         raise ProgramFailed(error, program.source) from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts whatever runs. The event loop's own way waits for the next `await`, which a program may be far from."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGINT, interrupt)
+    except ValueError:  # not the main thread, where no signal arrives
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _costs(results: Sequence[Result], compiling: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import EndOfRun, hole_budget
 from lmqlc.runtime.distribution import rank
 from lmqlc.runtime.holes import Budget, HoleRun, Written
-from lmqlc.runtime.link import link_hole, number_kind, whole_constraint
+from lmqlc.runtime.link import Place, link_hole, number_kind, whole_constraint
 from lmqlc.runtime.results import HoleResult, TokenResult
+from lmqlc.runtime.stored import is_static
 from lmqlc.runtime.stream import CertainText, HoleStart, TokenEvent
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
     constraint = whole_constraint(hole.constraint, slots, hole_type)
     kind = number_kind(constraint)
     leading = not at.prompt.ends_in_space and _takes_space(kind, hole_type)
-    linked = link_hole(constraint, tokenizer, budget=budget.tokens, follow=hole.follow, leading_space=leading, source=at.program.source)
+    place = Place(budget.tokens, hole.follow, leading, at.program.source)
+    stored = at.run.settings.stored if at.outer is None and is_static(hole) else None
+    linked = (stored.linked(hole, tokenizer, place) if stored else None) or link_hole(constraint, tokenizer, place)
     decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
     shown = CertainText(linked.phrases)
     at.emit(HoleStart(hole.name))
@@ -65,10 +69,10 @@ async def _budget(at: Interpreter, hole: HoleIR, ids: Sequence[int]) -> Budget:
 
 
 def _takes_space(kind: type | None, hole_type: object) -> bool:
-    """One space may stand before the text: numbers and plain-text types."""
+    """One space may stand before the text: numbers and plain-text types. A pattern says itself where spaces stand."""
     if kind is not None:
         return True
-    if hole_type is None or hole_type is str:
+    if hole_type is None or hole_type is str or isinstance(hole_type, str | re.Pattern):
         return False
     from lmqlc.compiler.types import is_plain_text
 

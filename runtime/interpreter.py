@@ -12,7 +12,6 @@ from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.decode import decode_hole, decode_options
-from lmqlc.runtime.judge import text_meets
 from lmqlc.runtime.link import whole_constraint
 from lmqlc.runtime.nested import QueryCall, as_call
 from lmqlc.runtime.prompt import Prompt
@@ -70,14 +69,17 @@ class Interpreter:
 
     async def text(self, literal: str) -> None:
         """Prompt text as written."""
+        await self._ready()
         self.append(literal)
 
     async def value(self, rendered: str) -> None:
         """Prompt text that came from an expression: characters, and nothing else."""
+        await self._ready()
         self.append(rendered)
 
     async def role(self, name: str) -> None:
         """The start of a chat turn."""
+        await self._ready()
         before = len(self.prompt.text)
         self.prompt.start_turn(name)
         self.emit(TextEvent(self.prompt.text[before:]))
@@ -113,9 +115,12 @@ class Interpreter:
 
     def holds(self, name: str, condition: int, slots: Sequence[Any]) -> bool:
         """The text of a decoded hole meets one of the program's conditions."""
+        from lmqlc.compiler.masks.compose import text_holds
+
         hole = next(hole for hole in reversed(self.log.holes) if hole.name == name)
         count = sum(bool(token.text) for token in hole.tokens)
-        return text_meets(whole_constraint(self.program.conditions[condition], tuple(slots), None), hole.text, count)
+        bound = whole_constraint(self.program.conditions[condition], tuple(slots), None)
+        return text_holds(bound, hole.text, count, source=self.program.source)
 
     def import_star(self, module: str | None, level: int) -> None:
         """`from module import *` into the program's globals."""
@@ -142,6 +147,11 @@ class Interpreter:
         """Keep a complete hole, and show it."""
         self.log.holes.append(result)
         self.emit(HoleEnd(result, rest))
+
+    async def _ready(self) -> None:
+        """Load the model of a program with holes before anything is shown."""
+        if self.program.holes:
+            await self.run.backend()
 
     def _replace(self, hole: HoleIR, text: str) -> str:
         """A `pre` decorator gave the text: no model is asked."""

@@ -34,6 +34,7 @@ def with_leading_space(automaton: TextAutomaton) -> TextAutomaton:
         start=states,
         accepts=_repeat_start(automaton.accepts, automaton.start),
         stops=_repeat_start(automaton.stops, automaton.start),
+        holds=None if automaton.holds is None else _repeat_start(automaton.holds, automaton.start),
     )
 
 
@@ -72,5 +73,6 @@ def _counting_inside(automaton: TextAutomaton) -> TextAutomaton:
         start=start,
         accepts=automaton.accepts[:, states],
         stops=automaton.stops[:, states],
+        holds=None if automaton.holds is None else automaton.holds[:, states],
         char_limit=None,
     )

@@ -1,6 +1,7 @@
 """A hole of a program meets a vocabulary: constraint and operand values become a constraint on tokens.
 
-Linked constraints are kept for the process, by everything they depend on: the same hole with the same values is linked once.
+Text automata and linked constraints are kept for the process, by everything they depend on: the same hole with the same values is
+compiled once, and linked once for every budget.
 """
 
 from __future__ import annotations
@@ -32,6 +33,20 @@ class LinkedHole:
     phrases: tuple[StopPhrase, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a constraint is used.
+
+    budget: tokens the hole may have (None: any number). follow: the literal after the hole. leading_space: one space may stand before
+    the text. source: the program, for the places in errors.
+    """
+
+    budget: int | None = None
+    follow: str | None = None
+    leading_space: bool = False
+    source: Source | None = None
+
+
 class _Kept:
     """A small cache, least recently used out first; safe to share between threads."""
 
@@ -40,14 +55,16 @@ class _Kept:
         self._values: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> Any:
+    def get(self, key: Hashable | None) -> Any:
         with self._lock:
-            if key not in self._values:
+            if key is None or key not in self._values:
                 return None
             self._values.move_to_end(key)
             return self._values[key]
 
-    def put(self, key: Hashable, value: Any) -> None:
+    def put(self, key: Hashable | None, value: Any) -> None:
+        if key is None:
+            return
         with self._lock:
             self._values[key] = value
             while len(self._values) > self._size:
@@ -62,11 +79,8 @@ def whole_constraint(constraint: Constraint, slots: tuple[Any, ...], hole_type: 
     """A hole's constraint with the values of its operands, and its type's condition joined to it."""
     from lmqlc.compiler.passes.bind import bind
 
-    bound = bind(constraint, slots)
-    if hole_type is None or hole_type is str:
-        return bound
-    typed = TypeIs(Const(hole_type))
-    return typed if _is_true(bound) else And((bound, typed))
+    typed = hole_type is not None and hole_type is not str
+    return bind(And((constraint, TypeIs(Const(hole_type)))) if typed else constraint, slots)
 
 
 def number_kind(constraint: Constraint) -> type | None:
@@ -82,46 +96,56 @@ def number_kind(constraint: Constraint) -> type | None:
     return None
 
 
-def link_hole(
-    constraint: Constraint,
-    tokenizer: Tokenizer,
-    *,
-    budget: int | None,
-    follow: str | None,
-    leading_space: bool,
-    source: Source | None = None,
-) -> LinkedHole:
-    """The constraint on tokens of one hole.
+def link_hole(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedHole:
+    """The constraint on tokens of one hole; `constraint` is without slots.
 
-    constraint: without slots. budget: tokens the hole may have (None: any number). follow: the literal after the hole. leading_space:
-    one space may stand before the text. source: the program, for the places in errors.
-    Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint.
+    Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint; UnsupportedConstraint and
+    LmqlCompileError for one that cannot be compiled.
     """
-    from lmqlc.compiler.masks.token_automaton import link
-
     if _is_true(constraint):
         return LinkedHole(None)
-    automaton = _text_automaton(constraint, leading_space, source)
     vocabulary = tokenizer.vocabulary
-    key = _key((constraint, leading_space, vocabulary.fingerprint, follow, budget))
-    linked: TokenConstraint | None = None if key is None else _LINKED.get(key)
+    key = _key((constraint, place.leading_space, vocabulary.fingerprint, place.follow, place.budget))
+    linked: LinkedHole | None = _LINKED.get(key)
     if linked is None:
-        linked = link(automaton, vocabulary, max_tokens=budget, follow=follow, encode=lambda text: tokenizer.encode(text, first=False))
-        if key is not None:
-            _LINKED.put(key, linked)
-    return LinkedHole(linked, automaton.phrases)
+        linked = _link(constraint, tokenizer, place)
+        _LINKED.put(key, linked)
+    return linked
 
 
-def _text_automaton(constraint: Constraint, leading_space: bool, source: Source | None) -> TextAutomaton:
+def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedHole:
+    from lmqlc.compiler.masks.compose import compose, is_regular
+    from lmqlc.compiler.masks.token_automaton import link
+
+    def encode(text: str) -> list[int]:
+        return tokenizer.encode(text, first=False)
+
+    if is_regular(constraint):
+        automaton = text_automaton(constraint, place)
+        linked = link(automaton, tokenizer.vocabulary, max_tokens=place.budget, follow=place.follow, encode=encode)
+        return LinkedHole(linked, automaton.phrases)
+    composed = compose(
+        constraint,
+        tokenizer.vocabulary,
+        max_tokens=place.budget,
+        follow=place.follow,
+        encode=encode,
+        source=place.source,
+        with_space=with_leading_space if place.leading_space else None,
+    )
+    return LinkedHole(composed, getattr(composed, "phrases", ()))
+
+
+def text_automaton(constraint: Constraint, place: Place) -> TextAutomaton:
+    """The automaton of a regular constraint at a place."""
     from lmqlc.compiler.automata.build import build
 
-    key = _key((constraint, leading_space))
-    automaton: TextAutomaton | None = None if key is None else _AUTOMATA.get(key)
+    key = _key((constraint, place.leading_space))
+    automaton: TextAutomaton | None = _AUTOMATA.get(key)
     if automaton is None:
-        automaton = build(constraint, source=source)
-        automaton = with_leading_space(automaton) if leading_space else automaton
-        if key is not None:
-            _AUTOMATA.put(key, automaton)
+        automaton = build(constraint, source=place.source)
+        automaton = with_leading_space(automaton) if place.leading_space else automaton
+        _AUTOMATA.put(key, automaton)
     return automaton
 
 

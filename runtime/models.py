@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from lmqlc.backends.base import Backend, ModelSpec, Progress
@@ -28,8 +30,29 @@ def as_spec(value: ModelValue) -> ModelSpec | Backend:
 
 
 async def open_model(value: ModelValue, progress: Progress | None = None) -> Backend:
-    """The backend that a model value names; the registry loads it once per process, here in a thread of its own."""
+    """The backend that a model value names; the registry loads it once per process.
+
+    Loading runs in a thread that nobody waits for when the run is cancelled.
+    """
     from lmqlc.backends.registry import load
 
     named = as_spec(value)
-    return await asyncio.to_thread(load, named, progress=progress) if isinstance(named, ModelSpec) else named
+    if not isinstance(named, ModelSpec):
+        return named
+    spec, loop = named, asyncio.get_running_loop()
+    loaded: asyncio.Future[Backend] = loop.create_future()
+
+    def tell(action: Callable[..., None], outcome: Any) -> None:
+        if not loaded.done():
+            action(outcome)
+
+    def work() -> None:
+        try:
+            outcome, action = load(spec, progress=progress), loaded.set_result
+        except BaseException as error:  # noqa: BLE001 - handed to the run
+            outcome, action = error, loaded.set_exception  # type: ignore[assignment]
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, action, outcome)
+
+    threading.Thread(target=work, name="lmqlc-load", daemon=True).start()
+    return await loaded

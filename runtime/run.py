@@ -12,6 +12,7 @@ from lmqlc.runtime import decoders
 from lmqlc.runtime.batch import BatchedLogits
 from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.models import ModelValue, open_model
+from lmqlc.runtime.stored import StoredAutomata
 from lmqlc.runtime.stream import Event, OutputWriter
 
 
@@ -22,6 +23,7 @@ class Settings:
     model: goes before the program's `from` clause; None leaves it to the program, then to `default_model`.
     decoder, options: go before the program's header, argument by argument. An argument of the header that another decoder does not
         take is left out.
+    stored: linked constraints from the program's artifact.
     """
 
     model: ModelValue = None
@@ -30,6 +32,7 @@ class Settings:
     options: Mapping[str, object] = field(default_factory=dict)
     writers: Sequence[OutputWriter] = ()
     progress: Progress | None = None
+    stored: StoredAutomata | None = None
 
 
 class Run:
