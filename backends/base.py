@@ -30,6 +30,10 @@ def fingerprint_of(tokens: Sequence[bytes], eos_ids: Sequence[int], special: Ite
     return digest.hexdigest()
 
 
+DEFAULT_CACHE_BYTES = 2 << 30
+"""Most memory for keys and values that a model in process keeps of sequences nobody is working on; the option `cache_bytes`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """The tokens of a model, each as the bytes it writes.

@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from lmqlc.backends.base import Logits
+from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
 from lmqlc.backends.growing import GrowingLayer, growing_cache
-from lmqlc.backends.prefix_cache import DEFAULT_CACHE_BYTES, Branch, PrefixCache, fork, gather
+from lmqlc.backends.prefix_cache import Branch, PrefixCache, fork, gather
 
 T = TypeVar("T")
 CacheKind = Literal["shared", "append", "none"]
@@ -37,9 +37,12 @@ class Cost:
 
 
 class Engine:
-    """A model and the sequences it has read. `width` is the width of its logits."""
+    """A model and the sequences it has read.
 
-    def __init__(self, model: Any, *, probe_id: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    width: the width of its logits. causal: whether a token's logits depend only on the tokens before it, as they must.
+    """
+
+    def __init__(self, model: Any, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self._model = model
         self._device = model.device
         accepted = inspect.signature(model.forward).parameters
@@ -47,21 +50,26 @@ class Engine:
         self._can_keep = "logits_to_keep" in accepted
         self._can_batch = {"attention_mask", "position_ids"} <= set(accepted)
         self._branches = PrefixCache(cache_bytes)
-        self.cache_kind, self._layers, self.width = self._probe("past_key_values" in accepted, probe_id)
+        self.cache_kind: CacheKind = "none"
+        self._layers = 0
+        self._probe("past_key_values" in accepted)
 
     @property
     def branches(self) -> PrefixCache:
         """The sequences kept."""
         return self._branches
 
-    def _probe(self, takes_cache: bool, token_id: int) -> tuple[CacheKind, int, int]:
-        """Reads one token, to see what cache the model makes, of how many layers, and how wide its logits are."""
-        ids = torch.tensor([[token_id]], device=self._device)
+    def _probe(self, takes_cache: bool) -> None:
+        """Reads two short texts, to see what cache the model makes, how wide its logits are, and whether later tokens change them."""
+        ids = torch.tensor([[0, 0], [0, 1]], device=self._device)
         with torch.inference_mode():
             out = self._model(input_ids=ids, use_cache=True) if takes_cache else self._model(input_ids=ids)
         cache: Any = getattr(out, "past_key_values", None)
-        kind = _cache_kind(self._model, cache)
-        return kind, 0 if kind == "none" else len(cache.layers), out.logits.shape[-1]
+        self.cache_kind = _cache_kind(self._model, cache)
+        self._layers = 0 if self.cache_kind == "none" else len(cache.layers)
+        self.width: int = out.logits.shape[-1]
+        first = out.logits[:, 0].float()
+        self.causal = bool((first[0] - first[1]).abs().max() <= 2e-3 * first.abs().max())
 
     def logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
         """Next-token logits `float32[n, width]` after each sequence."""

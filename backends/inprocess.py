@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
-from lmqlc.backends.model_files import download, find_model
-from lmqlc.backends.pretrained import explain, is_out_of_memory, load_pretrained
+from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
+from lmqlc.backends.model_files import download, find_model, hub_options
+from lmqlc.backends.pretrained import explain, is_out_of_memory, load_errors, load_pretrained, quiet
+from lmqlc.backends.tokenizer_files import eos_ids
 from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, LmqlError, ModelNotFound
 
 if TYPE_CHECKING:
@@ -122,13 +123,16 @@ def load_local(spec: ModelSpec, *, progress: Progress | None = None) -> InProces
     """The model of a `local:` string or `lmql.inprocess(…)`. Options: see `lmqlc.backends.pretrained`. Errors: as `load_pretrained`."""
     options = dict(spec.options)
     source = find_model(spec.name, options, progress)
+    elsewhere = options.get("tokenizer")
+    if elsewhere is not None and not Path(str(elsewhere)).expanduser().exists():
+        find_model(str(elsewhere), options, progress)
     try:
         return load_model(source, spec.name, options, progress)
     except ModelNotFound:
         if Path(source).exists() or options.get("local_files_only"):
             raise
-        download(spec.name, {key: options[key] for key in ("revision", "cache_dir", "token") if key in options}, progress)
-        return load_model(source, spec.name, options, progress)
+    download(spec.name, hub_options(options), progress)  # the cache held only a part of it
+    return load_model(source, spec.name, options, progress)
 
 
 def load_demo(spec: ModelSpec, *, progress: Progress | None = None) -> InProcessBackend:
@@ -140,20 +144,20 @@ def load_demo(spec: ModelSpec, *, progress: Progress | None = None) -> InProcess
 
 def load_model(source: str, name: str, options: dict[str, Any], progress: Progress | None = None) -> InProcessBackend:
     """A backend for a checkpoint directory or a cached model."""
+    budget = options.get("cache_bytes", DEFAULT_CACHE_BYTES)
+    if not isinstance(budget, int) or budget < 0:
+        raise LmqlError(f"cache_bytes is a number of bytes, not {budget!r}")
     model, hf_tokenizer = load_pretrained(source, name, options, progress)
     from lmqlc.backends.engine import Engine
-    from lmqlc.backends.prefix_cache import DEFAULT_CACHE_BYTES
-    from lmqlc.backends.tokenizer_files import eos_ids
     from lmqlc.backends.transformers_tokenizer import from_transformers
 
-    ends = eos_ids(model.generation_config.to_dict()) or eos_ids(model.config.to_dict())
-    try:
-        engine = Engine(model, cache_bytes=int(options.get("cache_bytes") or DEFAULT_CACHE_BYTES))
-    except (MemoryError, RuntimeError, ImportError) as error:
-        raise explain(name, error) from None
+    with quiet(), load_errors(name):
+        engine = Engine(model, cache_bytes=budget)
+    if not engine.causal:
+        raise ModelNotFound(f"{name!r} reads text in both directions; a model that writes text is a causal one")
+    generation = getattr(model, "generation_config", None)
+    ends = eos_ids(generation.to_dict() if generation else {}) or eos_ids(model.config.to_dict())
     tokenizer = from_transformers(hf_tokenizer, eos=ends, width=engine.width, owned=True)
-    if not tokenizer.vocabulary.tokens:
-        raise LmqlError(f"the tokenizer of {name!r} is empty")
     return InProcessBackend(name, engine, tokenizer, context_length_of(model.config))
 
 

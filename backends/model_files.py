@@ -34,7 +34,7 @@ def find_model(name: str, options: dict[str, Any], progress: Progress | None = N
     if _looks_like_path(name):
         raise ModelNotFound(f"no model directory {name!r}{_similar(path)}")
     hub = _hub()
-    known = {key: options[key] for key in _HUB_OPTIONS if options.get(key) is not None}
+    known = hub_options(options)
     if not options.get("force_download") and _cached(hub, name, known):
         return name
     if options.get("local_files_only") or hub.constants.is_offline_mode():
@@ -42,6 +42,11 @@ def find_model(name: str, options: dict[str, Any], progress: Progress | None = N
         raise ModelNotFound(f"{where}, and downloading is switched off (HF_HUB_OFFLINE or local_files_only){_similar(path)}")
     download(name, known, progress)
     return name
+
+
+def hub_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of `from_pretrained` that the hub's client takes."""
+    return {key: options[key] for key in _HUB_OPTIONS if options.get(key) is not None}
 
 
 def _checked_directory(path: Path) -> str:

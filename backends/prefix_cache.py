@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lmqlc.backends.base import DEFAULT_CACHE_BYTES
 from lmqlc.backends.growing import GrowingLayer, growing_cache
 
 MAX_BRANCHES = 64
 """Most sequences kept; a bound on the time a look-up takes."""
-
-DEFAULT_CACHE_BYTES = 2 << 30
-"""Most memory for keys and values of sequences that nobody is working on."""
 
 _WEIGH_EVERY = 16  # calls between two looks at the memory: weighing takes as long as a fast call itself
 

@@ -31,13 +31,15 @@ def load_pretrained(source: str, name: str, options: dict[str, Any], progress: P
         progress(f"loading {name}", None)
     try:
         import torch  # noqa: F401
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise BackendUnavailable(f"models in process need torch and transformers ({error}): pip install 'lmqlc[hf]'") from None
     arguments = from_pretrained_arguments(options)
+    arguments.setdefault("trust_remote_code", False)  # unset, transformers would ask on the terminal
     place = options.get("tokenizer") or source
     shared = {key: arguments[key] for key in _TOKENIZER_OPTIONS if key in arguments}
     with quiet(), load_errors(name):
+        AutoConfig.from_pretrained(source, local_files_only=True, **shared)  # its faults would be blamed on the tokenizer
         with tokenizer_errors(name):
             tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, **shared)
         model, report = AutoModelForCausalLM.from_pretrained(source, local_files_only=True, output_loading_info=True, **arguments)
@@ -172,8 +174,12 @@ def explain(name: str, error: BaseException) -> LmqlError:
         return ModelNotFound(f"{name!r} is no causal language model: transformers has no text-generating class for it")
     if "model type" in text or "Unrecognized model" in text:
         return ModelNotFound(f"this version of transformers does not know the architecture of {name!r}: {first_line(error)}")
-    if any(cls.__name__ in _DAMAGED for cls in type(error).__mro__):
+    if any(cls.__name__ in _DAMAGED for cls in type(error).__mro__) or "not a valid JSON file" in text:
         return BackendUnavailable(f"the files of {name!r} are damaged or cut short: {first_line(error)}")
+    if "ignore_mismatched_sizes" in text:
+        return BackendUnavailable(f"the weights of {name!r} have other shapes than its config.json says")
+    if isinstance(error, OSError):
+        return ModelNotFound(f"files of the model {name!r} are missing: {first_line(error)}")
     if isinstance(error, TypeError) and "unexpected keyword argument" in text:
         return LmqlError(f"an option of the model {name!r} is not known to its class: {first_line(error)}")
     return BackendUnavailable(f"the model {name!r} cannot be loaded: {type(error).__name__}: {first_line(error)}")
