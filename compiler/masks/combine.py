@@ -25,9 +25,9 @@ from lmqlc.compiler.masks.atoms import TextAtom
 from lmqlc.compiler.masks.core import following
 from lmqlc.compiler.masks.forms import Ids, pack, unpack, words
 from lmqlc.compiler.masks.interface import Bits
-from lmqlc.compiler.masks.interface import State as AnyState
 from lmqlc.compiler.masks.phrases import PhraseSearch, Thread
 from lmqlc.compiler.masks.residues import Residue, Residues, counts_tokens
+from lmqlc.compiler.masks.token_automaton import State as Inner
 from lmqlc.compiler.masks.trie import vocabulary_index
 
 NARROW = 32
@@ -57,7 +57,7 @@ class State(NamedTuple):
 
     text: bytes
     taken: int
-    tokens: tuple[AnyState, ...]
+    tokens: tuple[Inner | None, ...]
     places: tuple[Place, ...]
     alive: tuple[bool, ...]
     threads: tuple[Thread, ...] = ()
@@ -120,7 +120,7 @@ class Combination:
 
     def start(self) -> State:
         """The state of the empty text."""
-        tokens = tuple(residue.tokens.start() for residue in self._residues)
+        tokens = tuple(residue.start() for residue in self._residues)
         places = tuple(Place(r.automaton.start, r.automaton.char_limit or 0) for r in self._residues) if self._parts.stops else ()
         return self._pruned(State(b"", 0, tokens, places, tuple(True for _ in self._atoms)))
 
@@ -158,7 +158,10 @@ class Combination:
         if state.cut is not None:
             return True
         number = self._actual(state, state.text)
-        return number is not None and state.tokens[number] is not None and self._residues[number].tokens.is_final(state.tokens[number])
+        if number is None or state.tokens[number] is None:
+            return False
+        residue = self._residues[number]
+        return _accepts(residue, state.places[number], state.taken) if state.places else residue.tokens.is_final(state.tokens[number])
 
     def is_closed(self, state: Any) -> bool:
         """Whether the text is valid and no other can follow; False where an atom cannot tell."""
@@ -170,7 +173,7 @@ class Combination:
             return True  # Nothing could end the text otherwise.
         return all(self._closed_option(state, residue, inner) for residue, inner in zip(self._residues, state.tokens, strict=True))
 
-    def _closed_option(self, state: State, residue: Residue, inner: AnyState) -> bool:
+    def _closed_option(self, state: State, residue: Residue, inner: Inner | None) -> bool:
         if inner is None or residue.tokens.is_closed(inner):
             return True
         options = [option for option in residue.options if all(state.alive[i] for i in option)]
@@ -221,8 +224,7 @@ class Combination:
         flags = unpack(self._open(state), self._width).copy()
         self._ask_functions(state, flags)
         for token_id in self._stop_candidates(state):
-            if not flags[token_id] and self._after(state, token_id) is not None:
-                flags[token_id] = True
+            flags[token_id] = self._after(state, token_id) is not None
         if self._is_narrow(state):
             for token_id in np.flatnonzero(flags).tolist():
                 after = self._after(state, token_id)
@@ -321,8 +323,7 @@ class Combination:
             if cut is not None:
                 return _ended(len(state.text) + len(token) - cut)
         tokens = tuple(
-            None if inner is None else residue.tokens.advance(inner, token_id)
-            for residue, inner in zip(self._residues, state.tokens, strict=True)
+            None if inner is None else residue.advance(inner, token_id) for residue, inner in zip(self._residues, state.tokens, strict=True)
         )
         text = state.text + token
         live = any(inner is not None for inner in tokens)
@@ -377,10 +378,7 @@ class Combination:
         if number is None or state.tokens[number] is None:
             return False
         residue = self._residues[number]
-        place = _run(residue, state.places[number], part, state.taken)
-        region = _region(residue, state.taken + 1)
-        room = residue.automaton.char_limit is None or place.room >= 0
-        return room and bool(residue.automaton.accepts[region, place.q])
+        return _accepts(residue, _run(residue, state.places[number], part, state.taken), state.taken + 1)
 
     def _actual(self, state: State, text: bytes) -> int | None:
         """The number of the residue that judges `text`, by what its external atoms say of it; None where none accepts any text."""
@@ -396,6 +394,12 @@ def _ended(cut: int) -> State:
 def _region(residue: Residue, count: int) -> int:
     """The region of token counts in which a count lies."""
     return int(np.searchsorted(residue.automaton.token_bounds, count, side="right")) - 1
+
+
+def _accepts(residue: Residue, place: Place, count: int) -> bool:
+    """The residue accepts the text that leads to a place with `count` tokens."""
+    room = residue.automaton.char_limit is None or place.room >= 0
+    return room and bool(residue.automaton.accepts[_region(residue, count), place.q])
 
 
 def _run(residue: Residue, place: Place, part: bytes, count: int) -> Place:

@@ -70,7 +70,7 @@ def compose(
     automata = spaced if skips_space else [residue.automaton for residue in plain.residues]
     phrases = phrases_of(stops, source)
     parts = Parts(
-        residues=linked_residues(plain, automata, lambda automaton: link(automaton, vocabulary, max_tokens=max_tokens)),
+        residues=linked_residues(plain, automata, phrases, lambda automaton: link(automaton, vocabulary, max_tokens=max_tokens)),
         atoms=tuple(_atom(external, vocabulary) for external in externals),
         stops=PhraseSearch(phrases),
         phrases=tuple(phrase.shown for phrase in phrases),

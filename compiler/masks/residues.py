@@ -17,13 +17,17 @@ from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
 from lmqlc.compiler.constraints import FALSE, TRUE, And, Constraint, Count, Not, Or
-from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.masks.optional_stops import widen
+from lmqlc.compiler.masks.phrases import Phrase
+from lmqlc.compiler.masks.token_automaton import ENDED, State, TokenAutomaton
 from lmqlc.compiler.passes.fold import fold, truth
 from lmqlc.grammar.errors import UnsatisfiableConstraint
 from lmqlc.grammar.source import Source
 
-MAX_EXTERNAL = 4
-"""External atoms in one formula; every one doubles the residues."""
+MAX_EXTERNAL = 8
+"""Distinct external atoms in one formula."""
+MAX_RESIDUES = 16
+"""Distinct residues of one formula: always enough for four external atoms, and for more where they are mostly joined by `and`."""
 
 IsExternal = Callable[[Constraint], bool]
 
@@ -39,9 +43,21 @@ class RegularResidue:
 
 @dataclass(frozen=True, eq=False)
 class Residue(RegularResidue):
-    """A residue over one vocabulary."""
+    """A residue over one vocabulary. tokens: what tokens it allows, under optional stops. settled: see `Widened`."""
 
-    tokens: TokenConstraint
+    tokens: TokenAutomaton
+    settled: list[int]
+
+    def start(self) -> State:
+        return self.tokens.start()
+
+    def advance(self, state: State, token_id: int) -> State | None:
+        """The state after a token; None where the residue is dead, also where only a stop that did not come would have saved it."""
+        after = self.tokens.advance(state, token_id)
+        if after is None or after[0] == ENDED:
+            return None
+        settled = self.settled[after[0]]
+        return (settled, *after[1:]) if settled else None
 
 
 R = TypeVar("R", bound=RegularResidue, covariant=True)
@@ -128,20 +144,24 @@ def regular_residues(
 
 
 def linked_residues(
-    plain: Residues[RegularResidue], automata: Sequence[TextAutomaton], link: Callable[[TextAutomaton], TokenConstraint]
+    plain: Residues[RegularResidue],
+    automata: Sequence[TextAutomaton],
+    phrases: tuple[Phrase, ...],
+    link: Callable[[TextAutomaton], TokenAutomaton],
 ) -> Residues[Residue]:
     """The residues over a vocabulary, with `automata` in place of their own; those that the vocabulary or the budget rules out drop out."""
     kept: list[Residue] = []
     numbers: dict[int, int] = {}
     problems: list[UnsatisfiableConstraint] = []
     for number, (residue, automaton) in enumerate(zip(plain.residues, automata, strict=True)):
+        widened = widen(automaton, phrases)
         try:
-            tokens = link(automaton)
+            tokens = link(widened.automaton)
         except UnsatisfiableConstraint as problem:
             problems.append(problem)
             continue
         numbers[number] = len(kept)
-        kept.append(Residue(residue.formula, automaton, residue.options, tokens))
+        kept.append(Residue(residue.formula, automaton, residue.options, tokens, widened.settled))
     if not kept:
         raise problems[0]
     return Residues(tuple(kept), {values: numbers[number] for values, number in plain.by_values.items() if number in numbers})
@@ -159,6 +179,9 @@ def _formulas(
             group.append(values)
         elif truth(formula) is not False:
             found.append((formula, [values]))
+        if len(found) > MAX_RESIDUES:
+            message = f"grammars, schemas and Python constraints stand in more than {MAX_RESIDUES} different relations to the rest"
+            raise error(UNSUPPORTED, message, constraint.span, "join several Python constraints into one function")
     return found
 
 
