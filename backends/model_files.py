@@ -144,9 +144,9 @@ def explain_hub_error(name: str, error: BaseException) -> LmqlError:
         return ModelNotFound(f"the model {name!r} has no such revision")
     if isinstance(error, errors.RepositoryNotFoundError):
         return ModelNotFound(f"no model {name!r} on the hub (a private one needs `hf auth login`), and no such directory{similar}")
-    what = f"the model {name!r} is no directory here and not in the local cache, and the hub cannot be reached"
+    where = f"the model {name!r} is no directory here and not in the local cache, and the hub does not give it"
     todo = f"check the name and the network, or fetch it where there is one: hf download {name}"
-    return ModelNotFound(f"{what} ({_first_line(error)}){similar}; {todo}")
+    return ModelNotFound(f"{where} ({_first_line(error)}){similar}; {todo}")
 
 
 def _first_line(error: BaseException) -> str:
