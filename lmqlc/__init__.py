@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lmqlc.api import load as load
     from lmqlc.api import parse as parse
     from lmqlc.api import token_automaton as token_automaton
+    from lmqlc.constraints import constraint as constraint
     from lmqlc.models import LLM as LLM
     from lmqlc.models import generate as generate
     from lmqlc.models import generate_sync as generate_sync
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "lmqlc.api": ("CompiledQuery", "compile", "load", "parse", "token_automaton"),
+    "lmqlc.constraints": ("constraint",),
     "lmqlc.models": ("LLM", "generate", "generate_sync", "inprocess", "model", "score", "score_sync", "set_default_model"),
     "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
 }
@@ -45,7 +47,7 @@ _OTHER = {
 
 __all__ = [  # noqa: RUF022 - in the order of a reader's interest
     "run", "run_sync", "run_file", "query", "F", "LMQLResult", "compile", "load", "parse", "token_automaton", "CompiledQuery",
-    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model", "decorators", "errors",
+    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model", "constraint", "decorators", "errors",
 ]  # fmt: skip
 
 

@@ -78,11 +78,20 @@ def compile(query: str, output: str | None, tokenizer: str | None, stage: str | 
 
 @cli.command(epilog="\b\nExample:\n  lmqlc check examples/*.lmql\n")
 @click.argument("files", nargs=-1, required=True)
-def check(files: tuple[str, ...]) -> None:
+def check(files: tuple[str, ...]) -> int:
     """Find errors and warnings in FILES without running them."""
     from lmqlc.check_command import check_command
 
-    sys.exit(check_command(files))
+    return check_command(files)
+
+
+@cli.command(epilog="\b\nExample:\n  lmqlc explain examples/date.lmql\n")
+@click.argument("query")
+def explain(query: str) -> None:
+    """Show for every hole of QUERY what may fill it, how large its automaton is, and whether its masks are exact."""
+    from lmqlc.explain_command import explain_command
+
+    explain_command(query)
 
 
 def run_cli(arguments: list[str]) -> int:

@@ -34,7 +34,7 @@ def run_command(
     """Run a program and print what it gives."""
     _write_utf8()
     started = time.perf_counter()
-    compiled = _compiled(query)
+    compiled = compiled_query(query)
     program = compiled.program
     arguments = parse_arguments(args)
     name, options = parse_decoder(decoder)
@@ -88,7 +88,8 @@ def parse_decoder(text: str | None) -> tuple[str | None, dict[str, Any]]:
         raise wrong from None
 
 
-def _compiled(query: str) -> CompiledQuery:
+def compiled_query(query: str) -> CompiledQuery:
+    """The program that a command line names: `-`, a `.lmql` file, or an artifact."""
     from lmqlc.sources import decode_source, read_bytes, read_source
 
     if query == "-":

@@ -66,5 +66,5 @@ def _similar(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return ""
-    close = get_close_matches(path.name, names, 1, cutoff=0.7)
+    close = get_close_matches(path.name, names, 1, cutoff=0.75)
     return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""

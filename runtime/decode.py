@@ -36,6 +36,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
     place = Place(budget.tokens, hole.follow, leading, at.program.source)
     stored = at.run.settings.stored if at.outer is None and is_static(hole) else None
     linked = (stored.linked(hole, tokenizer, place) if stored else None) or link_hole(constraint, tokenizer, place)
+    await at.run.require_masks(hole, linked)
     decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
     shown = CertainText(linked.phrases)
     at.emit(HoleStart(hole.name))

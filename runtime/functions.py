@@ -117,7 +117,7 @@ def program_source(function: Callable[..., Any]) -> Source:
     text = first.strip() + newline + textwrap.dedent(rest)
     line = _docstring_line(function)
     place = f" in {function.__code__.co_filename}" if line else ""
-    return Source(f"<query {function.__qualname__}{place}>", "\n" * max(line - 1, 0) + text)
+    return Source(f"<query {function.__name__}{place}>", "\n" * max(line - 1, 0) + text)
 
 
 def _docstring_line(function: Callable[..., Any]) -> int:

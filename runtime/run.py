@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
+from lmqlc.compiler.ir import HoleIR
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 from lmqlc.runtime import decoders
 from lmqlc.runtime.batch import BatchedLogits
 from lmqlc.runtime.decoders.base import BaseDecoder
+from lmqlc.runtime.link import LinkedHole
 from lmqlc.runtime.models import ModelValue, open_model
 from lmqlc.runtime.stored import StoredAutomata
 from lmqlc.runtime.stream import Event, OutputWriter
@@ -119,6 +121,15 @@ class Run:
         """Tell everybody who listens."""
         for writer in self.settings.writers:
             writer.write(event)
+
+    async def require_masks(self, hole: HoleIR, linked: LinkedHole) -> None:
+        """Raise UnsupportedConstraint where the model's backend cannot hold a constraint."""
+        backend = await self.backend()
+        if linked.constraint is not None and backend.level != "exact":
+            raise UnsupportedConstraint(
+                f"the backend `{backend.name}` cannot hold the constraint of hole `{hole.name}`: it gives no scores of next tokens; "
+                "use a model in this process (`local:NAME`), or leave the constraint out"
+            )
 
     def spent(self) -> SessionUsage | None:
         """What the session has cost so far; None where no model was asked."""

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from lmqlc.backends.scripted import scripted
 from lmqlc.compiler.driver import compile_source
 from lmqlc.grammar.errors import LmqlError
+from lmqlc.runtime.results import Result
+
 from lmqlc.output import plain
 from lmqlc.queries import run_program
-from lmqlc.runtime.results import Result
 from lmqlc.sources import read_source
 from lmqlc.tracebacks import format_program_error
 
@@ -67,7 +67,7 @@ def outcome_of(path: Path) -> str:
         except LmqlError as error:
             partial = error.result
             lines = [f"{type(error).__name__}:", *error.message.splitlines(), *(shown([partial]) if partial else [])]
-        except Exception as error:  # noqa: BLE001 - whatever a program raises is part of what is expected
+        except Exception as error:
             partial = getattr(error, "lmql_result", None)
             lines = [*format_program_error(error, source).splitlines(), *(shown([partial]) if partial else [])]
     return "\n".join([*(f"| {line}" for line in printed.getvalue().splitlines()), *lines]) + "\n"

@@ -1,0 +1,203 @@
+"""The command line: what goes where, exit codes, and errors a person understands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lmqlc.__main__ import main
+from lmqlc.run_command import parse_arguments, parse_decoder
+
+MODEL = ("--model", "scripted:Bob\nand Ann")
+HELLO = '"Say hi: [WHO]" where STOPS_BEFORE(WHO, "\\n")\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hello.lmql").write_text(HELLO)
+    return tmp_path
+
+
+def write(name: str, text: str) -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def process(*arguments: str, **more: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "NO_COLOR": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "lmqlc", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **more
+    )  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.usefixtures("folder")
+class TestRun:
+    def test_variables_on_stdout_and_nothing_else(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "hello.lmql", *MODEL]) == 0
+        assert capfd.readouterr() == ("WHO = 'Bob'\n", "")
+
+    def test_stream_on_stderr(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "hello.lmql", *MODEL, "--stream"]) == 0
+        assert capfd.readouterr() == ("WHO = 'Bob'\n", "Say hi: [WHO|Bob]\n")
+
+    def test_json(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "hello.lmql", *MODEL, "--json", "--time"]) == 0
+        out, err = capfd.readouterr()
+        shown = json.loads(out)
+        assert shown["prompt"] == "Say hi: Bob"
+        assert [hole["finish_reason"] for hole in shown["holes"]] == ["stop"]
+        assert shown["usage"]["forward_passes"] == 4
+        assert "4 model calls" in err
+
+    def test_returned_value_arguments_and_stdin(self) -> None:
+        running = process("run", "-", *MODEL, "--arg", "n=2", "--arg", "word=é", stdin=subprocess.PIPE)
+        out, err = running.communicate('"[X]" where len(X) == 3\nreturn word * n + X\n', timeout=60)
+        assert (out, err, running.returncode) == ("ééBob\n", "", 0)
+
+    def test_several_branches(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "hello.lmql", *MODEL, "--decoder", "sample(n=2, temperature=0, seed=1)"]) == 0
+        assert "--- result 2 of 2" in capfd.readouterr().out
+
+    def test_an_exception_shows_the_lines_of_the_program_only(self, capfd: pytest.CaptureFixture[str]) -> None:
+        program = write("bad.lmql", "def half(x):\n    return x / 0\n'a [X]'\nhalf(len(X))\n")
+        assert main(["run", program, *MODEL]) == 1
+        err = capfd.readouterr().err
+        assert 'File "bad.lmql", line 4, in <module>' in err
+        assert 'File "bad.lmql", line 2, in half' in err
+        assert err.rstrip().endswith("ZeroDivisionError: division by zero")
+        assert "lmqlc" not in err
+
+    def test_a_fault_of_a_library_is_the_programs(self, capfd: pytest.CaptureFixture[str]) -> None:
+        program = write("bad.lmql", "import json\njson.loads('{')\n")
+        assert main(["run", program]) == 1
+        err = capfd.readouterr().err
+        assert 'File "bad.lmql", line 2' in err
+        assert "JSONDecodeError" in err
+
+    def test_our_own_fault(self, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("inside")
+
+        monkeypatch.setattr("lmqlc.runtime.decode.whole_constraint", broken)
+        assert main(["run", "hello.lmql", *MODEL]) == 70
+        err = capfd.readouterr().err
+        assert "internal error: ZeroDivisionError: inside" in err
+        assert "LMQLC_DEBUG=1" in err
+        assert "Traceback" not in err
+        monkeypatch.setenv("LMQLC_DEBUG", "1")
+        assert main(["run", "hello.lmql", *MODEL]) == 70
+        assert "Traceback" in capfd.readouterr().err
+
+    def test_exit_codes_of_a_program_are_its_own(self) -> None:
+        with pytest.raises(SystemExit) as caught:
+            main(["run", write("exits.lmql", "import sys\nsys.exit(5)\n")])
+        assert caught.value.code == 5
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "helo.lmql"], 1, "there is no file 'helo.lmql'; did you mean 'hello.lmql'?"),
+        (["run"], 2, "Missing argument"),
+        (["rnu", "hello.lmql"], 2, "No such command"),
+        (["run", "hello.lmql", "--modle", "x"], 2, "No such option"),
+        (["run", "hello.lmql", "--arg", "x"], 2, "not of the form NAME=VALUE"),
+        (["run", "hello.lmql", "--arg", "x=1", *MODEL], 1, "the program has no argument `x`"),
+        (["run", "hello.lmql", "--decoder", "sample(1)"], 2, "is no decoder"),
+        (["run", "hello.lmql", "--decoder", "smaple", *MODEL], 1, "did you mean `sample`"),
+        (["run", "hello.lmql", "--model", "local:no/such/model"], 3, "no/such/model"),
+        (["run", "hello.lmql", "--model", "vllm/x"], 3, "not in this version"),
+        (["compile", "hello.lmql", "--emit", "irr"], 1, "did you mean 'ir'"),
+        (["compile", "-"], 2, "needs -o FILE"),
+        (["compile", "hello.lmql", "-o", "no/such/folder/x.lmqlc"], 1, "cannot write"),
+        (["compile", "hello.lmql", "--tokenizer", "nowhere"], 3, "nowhere"),
+    ],
+)
+def test_errors(arguments: list[str], code: int, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == code
+    out, err = capfd.readouterr()
+    assert message in err
+    assert out == ""
+
+
+@pytest.mark.usefixtures("folder")
+class TestCompileAndCheck:
+    def test_artifact_runs_as_the_program_does(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["compile", "hello.lmql"]) == 0
+        assert main(["run", "hello.lmqlc", *MODEL]) == 0
+        assert capfd.readouterr().out == "WHO = 'Bob'\n"
+
+    def test_a_damaged_artifact_is_an_error(self, capfd: pytest.CaptureFixture[str]) -> None:
+        main(["compile", "hello.lmql"])
+        data = Path("hello.lmqlc").read_bytes()
+        Path("hello.lmqlc").write_bytes(data[: len(data) // 2])
+        assert main(["run", "hello.lmqlc", *MODEL]) == 1
+        assert "hello.lmqlc" in capfd.readouterr().err
+
+    @pytest.mark.parametrize("stage", ["ast", "ir", "python"])
+    def test_stages(self, stage: str, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["compile", "hello.lmql", "--emit", stage]) == 0
+        assert "WHO" in capfd.readouterr().out
+        assert not Path("hello.lmqlc").exists()
+
+    def test_check_finds_errors_of_several_files(self, capfd: pytest.CaptureFixture[str]) -> None:
+        write("one.lmql", '"[X" where\n')
+        Path("two.lmql").write_bytes(b'"\xff"')
+        assert main(["check", "one.lmql", "hello.lmql", "two.lmql", "three.lmql"]) == 1
+        out, err = capfd.readouterr()
+        assert "one.lmql:1:" in err
+        assert "two.lmql: error[L0001]: the file is not UTF-8" in err
+        assert "there is no file 'three.lmql'" in err
+        assert out.startswith("4 files checked: ")
+        assert main(["check", "hello.lmql"]) == 0
+        assert capfd.readouterr() == ("1 file checked: 0 errors, 0 warnings\n", "")
+
+
+def test_arguments_are_json_where_they_read_as_json() -> None:
+    pairs = ["a=1", "b=x=y", "c=[1, null]", "d=", 'e="1"', "f=True", "g=nan"]
+    assert parse_arguments(pairs) == {"a": 1, "b": "x=y", "c": [1, None], "d": "", "e": "1", "f": "True", "g": "nan"}
+
+
+def test_decoders_with_arguments() -> None:
+    assert parse_decoder(None) == (None, {})
+    assert parse_decoder("argmax") == ("argmax", {})
+    assert parse_decoder("sample(temperature=0.5, n=2)") == ("sample", {"temperature": 0.5, "n": 2})
+
+
+@pytest.mark.usefixtures("folder")
+class TestProcess:
+    def test_version(self) -> None:
+        running = process("--version")
+        out, err = running.communicate(timeout=60)
+        assert (out.startswith("lmqlc 0."), err, running.returncode) == (True, "", 0)
+
+    def test_a_closed_pipe_is_quiet(self) -> None:
+        running = process("run", write("long.lmql", "for i in range(200000): print(i)\n"))
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline() == "0\n"
+        running.stdout.close()
+        assert running.stderr.read() == ""
+        running.wait(timeout=60)
+
+    @pytest.mark.parametrize("wait", ["import time; time.sleep(60)", "import asyncio; await asyncio.sleep(60)"])
+    def test_an_interrupt_ends_the_run_and_keeps_what_was_shown(self, wait: str) -> None:
+        program = write("waits.lmql", f"'Hi [X]' where len(X) == 3\nprint('ready', flush=True)\n{wait}\n")
+        running = process("run", program, *MODEL, "--stream")
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=20)
+        assert err.startswith("Hi [X|Bob]\n")
+        assert err.endswith("lmqlc: interrupted\n")
+        assert running.returncode == 130
