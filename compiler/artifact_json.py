@@ -26,6 +26,7 @@ _CONSTRAINTS: dict[str, type] = {
         c.NumberCompare, c.Count, c.Json, c.TypeIs, c.Grammar, c.Custom, c.Stop, c.Const, c.Slot,
     )
 }  # fmt: skip
+_SPANS = ("span", "pattern_span")
 _LARGE = 1 << 63
 
 
@@ -84,7 +85,10 @@ def _object_to_json(value: Any) -> Json:
         return {"$span": _span_to_json(value)}
     if type(value).__name__ in _CONSTRAINTS and dataclasses.is_dataclass(value):
         fields = {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"$constraint": type(value).__name__, **{name: given for name, given in fields.items() if given is not None}}
+        return {
+            "$constraint": type(value).__name__,
+            **{name: given for name, given in fields.items() if given is not None or name not in _SPANS},
+        }
     if isinstance(value, dict):
         return {"$dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
     if isinstance(value, type) and value.__name__ in _TYPES:

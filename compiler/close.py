@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from types import CodeType
 
@@ -12,6 +13,7 @@ from lmqlc.compiler.findings import Findings
 from lmqlc.compiler.ir import Program
 from lmqlc.compiler.names import BUILTINS, free_names, has_star_import
 from lmqlc.compiler.resolve import Resolved
+from lmqlc.compiler.resolve_scope import RESERVED_NAME
 from lmqlc.grammar.source import Span
 
 _BINDERS = frozenset({"exec", "globals", "locals", "vars"})
@@ -20,16 +22,28 @@ _BINDERS = frozenset({"exec", "globals", "locals", "vars"})
 
 def close(program: Program, resolved: Resolved, findings: Findings) -> Program:
     """The program with its parameters; what Python's compiler refuses is reported."""
-    try:
-        code = compile_body(program)
-    except SyntaxError as error:
-        findings.error("L0701", _message(error), _span(error, findings))
-        return program
-    except RecursionError:
-        findings.error("L0702", "the program is nested too deeply", None, "split its longest expression into several statements")
+    code = _compiled(program, findings)
+    if code is None:
         return program
     required, optional = _parameters(program, code, resolved)
     return dataclasses.replace(program, parameters=required, optional=optional)
+
+
+def _compiled(program: Program, findings: Findings) -> CodeType | None:
+    """The body's code; what Python's compiler refuses or doubts is reported."""
+    source = program.source
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        try:
+            code = compile_body(program)
+        except SyntaxError as error:
+            if all(finding.code != RESERVED_NAME for finding in findings.diagnostics):
+                findings.error("L0701", _message(error), _span(error, findings))
+            return None
+    for doubt in doubts:
+        start = source.offset(doubt.lineno, 1)
+        findings.warn("L0703", str(doubt.message), Span(start, start + len(source.line(doubt.lineno))))
+    return code
 
 
 def _message(error: SyntaxError) -> str:
@@ -37,12 +51,12 @@ def _message(error: SyntaxError) -> str:
 
 
 def _span(error: SyntaxError, findings: Findings) -> Span | None:
-    """Where Python's compiler found an error: line from 1, columns in characters from 1."""
+    """Where Python's compiler found an error: line from 1, columns in bytes from 1, because it saw a tree and no text."""
     if error.lineno is None:
         return None
     source = findings.source
-    start = source.offset(error.lineno, error.offset or 1)
-    end = source.offset(error.end_lineno or error.lineno, error.end_offset or 0) if error.end_offset else start + 1
+    start = source.offset_utf8(error.lineno, (error.offset or 1) - 1)
+    end = source.offset_utf8(error.end_lineno or error.lineno, error.end_offset - 1) if error.end_offset else start + 1
     return Span(start, max(start + 1, end))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import warnings
 from collections.abc import Callable, Coroutine
 from types import CodeType
 from typing import Any
@@ -13,14 +14,17 @@ from lmqlc.grammar.source import Source
 
 
 def compile_body(program: Program) -> CodeType:
-    """The code of a program's body. Raises SyntaxError for what Python's compiler refuses."""
+    """The code of a program's body. Raises SyntaxError for what Python's compiler refuses, and warns of what it doubts."""
     return compile(program.body, program.source.name, "exec", dont_inherit=True)
 
 
 def code_for(program: Program) -> CodeType:
     """The code of a program's body, its text known to tracebacks. Executed, it defines the coroutine function."""
     register_lines(program.source)
-    return _named_as_module(compile_body(program))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # reported when the program was compiled
+        code = compile_body(program)
+    return _named_as_module(code)
 
 
 def entry_for(program: Program, namespace: dict[str, Any]) -> Callable[[Any], Coroutine[Any, Any, None]]:

@@ -30,6 +30,12 @@ class Findings:
     def has_errors(self) -> bool:
         return any(d.severity == "error" for d in self.diagnostics)
 
+    def has_error_in(self, span: Span) -> bool:
+        """An error was found inside a span."""
+        return any(
+            d.severity == "error" and d.span is not None and span.start <= d.span.start and d.span.end <= span.end for d in self.diagnostics
+        )
+
     def span(self, node: ast.AST) -> Span:
         """Where a syntax node stands; a node without a place gives the start of the program."""
         return span_of(node, self.source)

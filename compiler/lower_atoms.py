@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.constraint_calls import CALLS, COUNTERS, arguments, mentions
-from lmqlc.compiler.constraints import TRUE, Const, Constraint, Operand
+from lmqlc.compiler.constraints import Const, Constraint, Operand
 from lmqlc.compiler.findings import did_you_mean
 from lmqlc.compiler.lower_compare import compare
 from lmqlc.compiler.lower_problems import METHODS, TEXT_TESTS, is_hole, unsupported, wrong_kind
@@ -86,9 +86,7 @@ def _method_hint(low: Lowering, function: ast.Attribute) -> str | None:
 def _constraint_call(low: Lowering, node: ast.Call, name: str) -> Constraint:
     found = arguments(node, name)
     if found is None or not is_hole(low, node.args[0]):
-        if not low.findings.has_errors:  # the checks of the whole clause have reported it
-            low.findings.error("L0451", f"`{name}` is called with the wrong arguments", low.findings.span(node))
-        return TRUE
+        return unsupported(low, node, f"the first argument of `{name}` is the hole being decoded")
     if any(mentions(value, frozenset({low.view.hole})) for value in found.values()):
         return unsupported(low, node, "the operands of a constraint cannot depend on the hole itself")
     return _RULES[name](low, node, found)

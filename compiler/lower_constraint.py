@@ -108,8 +108,7 @@ class Lowering:
 
     def _leaf(self, node: ast.expr, *, conjunct: bool) -> Constraint:
         if isinstance(node, ast.Compare) and len(node.ops) > 1 and mentions(node, self._holes):
-            pairs = [self._leaf(pair, conjunct=conjunct) for pair in self._pairs(node)]
-            return conjunction(pairs, node, self.findings)
+            return self._chain(node, conjunct=conjunct)
         if mentions(node, frozenset({self.view.hole})):
             return self._atom(node, conjunct=conjunct)
         if mentions(node, self.view.others):
@@ -135,16 +134,18 @@ class Lowering:
         """A part that needs a hole which is never decoded yet: as a conjunct it restricts nothing."""
         return TRUE if conjunct else Truth(self.slots.add_open(node), self.findings.span(node))
 
-    def _pairs(self, node: ast.Compare) -> list[ast.Compare]:
-        """`a < b < c` as `a < b`, `b < c`; an operand in the middle is evaluated once."""
+    def _chain(self, node: ast.Compare, *, conjunct: bool) -> Constraint:
+        """`a < b < c`: `a < b` and `b < c`, with a call in the middle evaluated once."""
+        for middle in node.comparators[:-1]:
+            if not isinstance(middle, ast.Name) and not mentions(middle, self._holes):
+                self.operand(middle)
         pairs, left = [], node.left
         for op, right in zip(node.ops, node.comparators, strict=True):
-            pair = ast.Compare(left, [op], [right])
-            pair.lineno, pair.col_offset = left.lineno, left.col_offset
+            pair = ast.copy_location(ast.Compare(left, [op], [right]), left)
             pair.end_lineno, pair.end_col_offset = right.end_lineno, right.end_col_offset
-            pairs.append(pair)
+            pairs.append(self._leaf(pair, conjunct=conjunct))
             left = right
-        return pairs
+        return conjunction(pairs, node, self.findings)
 
     # -- Python conditions and other holes ----------------------------------------------------------------------------------------
 
@@ -156,11 +157,15 @@ class Lowering:
         return Truth(self.slots.add(self._with_references(node)), self.findings.span(node))
 
     def _with_references(self, node: ast.expr) -> ast.expr:
-        """A comparison whose left side was evaluated as the operand of the pair before uses that value."""
-        earlier = self._operands.get(id(node.left)) if isinstance(node, ast.Compare) else None
-        if not isinstance(node, ast.Compare) or not isinstance(earlier, Slot):
+        """A comparison with the values of operands that were evaluated before, for a pair of the same chain."""
+        if not isinstance(node, ast.Compare):
             return node
-        return ast.copy_location(ast.Compare(self.slots.reference(earlier, node.left), node.ops, node.comparators), node)
+        left, right = (self._reference(side) for side in (node.left, node.comparators[0]))
+        return ast.copy_location(ast.Compare(left, node.ops, [right, *node.comparators[1:]]), node)
+
+    def _reference(self, node: ast.expr) -> ast.expr:
+        earlier = self._operands.get(id(node))
+        return self.slots.reference(earlier, node) if isinstance(earlier, Slot) else node
 
     def _elsewhere(self, node: ast.expr) -> Constraint:
         """A part about other holes only: a condition once they are decoded."""

@@ -21,7 +21,9 @@ def is_hole(low: Lowering, node: ast.expr) -> bool:
 
 
 def unsupported(low: Lowering, node: ast.expr, hint: str | None) -> Constraint:
-    """Report an expression about a hole that is no constraint."""
+    """Report an expression about a hole that is no constraint, unless something wrong inside it is reported already."""
+    if low.findings.has_error_in(low.findings.span(node)):
+        return TRUE
     message = f"`{low.findings.text(node)}` cannot be enforced while `{low.view.hole}` is decoded"
     low.findings.error("L0452", message, low.findings.span(node), hint or "the forms a constraint can take are listed in docs/language.md")
     return TRUE

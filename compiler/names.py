@@ -122,12 +122,6 @@ def bound_names(statements: Sequence[ast.stmt]) -> tuple[str, ...]:
     return tuple(binder.names)
 
 
-def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
-    """Names of a function's parameters."""
-    given = [*arguments.posonlyargs, *arguments.args, arguments.vararg, *arguments.kwonlyargs, arguments.kwarg]
-    return tuple(argument.arg for argument in given if argument is not None)
-
-
 def has_star_import(statements: Sequence[ast.stmt]) -> bool:
     """The statements' own scope holds a `from m import *`."""
     binder = _Binder()

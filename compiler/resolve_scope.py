@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from lmqlc.compiler.constraint_calls import CONSTRAINT_NAMES, PACKAGES, Scope
 from lmqlc.compiler.findings import Findings
-from lmqlc.compiler.names import expressions, parameter_names
+from lmqlc.compiler.names import expressions
 from lmqlc.compiler.prompts import Place
 from lmqlc.grammar.nodes import Prompt, Query
 
 USED_BY_CONSTRAINTS = frozenset({"lmql", "len", "int", "float", "type"}) | CONSTRAINT_NAMES
+RESERVED_NAME = "L0501"
 _RESERVED = "__lmql_"
 
 
@@ -45,8 +46,8 @@ def _bindings(node: ast.AST) -> Iterator[str]:
         yield from (hole.name for hole in node.query.holes)
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
-    elif isinstance(node, ast.arguments):
-        yield from parameter_names(node)
+    elif isinstance(node, ast.arg):
+        yield node.arg
     elif isinstance(node, ast.alias) and node.name != "*":
         yield node.asname or node.name.partition(".")[0]
     elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
@@ -79,11 +80,10 @@ def program_scope(query: Query, surrounding: frozenset[str] = frozenset()) -> Sc
 def check_names(query: Query, found: Sequence[Place], findings: Findings) -> None:
     """Report reserved names, and holes that hide what constraints use."""
     for node in walk(query):
-        name = node.id if isinstance(node, ast.Name) else next(_bindings(node), "")
-        if name.startswith(_RESERVED):
-            findings.error(
-                "L0501", f"the name `{name}` is reserved", findings.span(node), "choose a name that does not start with `__lmql_`"
-            )
+        for name in [node.id] if isinstance(node, ast.Name) else _bindings(node):
+            if name.startswith(_RESERVED):
+                hint = f"choose a name that does not start with `{_RESERVED}`"
+                findings.error(RESERVED_NAME, f"the name `{name}` is reserved", findings.span(node), hint)
     for place in found:
         for hole in place.prompt.query.holes:
             if hole.name in USED_BY_CONSTRAINTS:
