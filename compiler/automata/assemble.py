@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.automata.explore import CharStates, Moves
-from lmqlc.compiler.automata.limits import MAX_STATES, LimitExceeded
+from lmqlc.compiler.automata.limits import MAX_BYTE_STATES, LimitExceeded
 from lmqlc.compiler.automata.partition import Partition
 from lmqlc.compiler.automata.utf8 import Template, template
 
 Ints = npt.NDArray[np.int32]
 _LEADS, _CONTINUATIONS, _FAN = 0xC0, 0x80, 64
-_Shape = tuple[int, ...]
-"""The sets of classes, beyond ASCII, that a state tells apart."""
-_Use = tuple[_Shape, tuple[int, ...]]
-"""A shape with the state that each of its sets leads to."""
+_Use = tuple[int, tuple[int, ...]]
+"""The number of a template with the state that each of its targets stands for."""
+_SMALL = 8
+"""Templates with at most so many inner states are filled in together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class _Wide:
 
     def __init__(self, states: CharStates) -> None:
         self._partition = states.partition
-        self.templates: dict[_Shape, Template] = {}
+        self._numbers: dict[tuple[int, ...], int] = {}
+        self.templates: list[Template] = []
         self.bases: dict[_Use, int] = {}
         self.users: list[defaultdict[_Use, list[int]]] = []
         self.next = len(states.accepts)
@@ -54,23 +55,29 @@ class _Wide:
         if not found:
             return
         found.sort()
-        shape = tuple(mask for mask, _ in found)
-        use = (shape, tuple(to for _, to in found))
+        number = self._template(tuple(mask for mask, _ in found))
+        use = (number, tuple(to for _, to in found))
         self.users[-1][use].append(state)
         if use not in self.bases:
-            if shape not in self.templates:
-                self.templates[shape] = template(self._partition, shape)
             self.bases[use] = self.next
-            self.next += len(self.templates[shape].inner)
-            if self.next > MAX_STATES * 2:
+            self.next += len(self.templates[number].inner)
+            if self.next > MAX_BYTE_STATES:
                 raise LimitExceeded("states")
+
+    def _template(self, masks: tuple[int, ...]) -> int:
+        """The number of the template that tells some sets of classes, beyond ASCII, apart."""
+        number = self._numbers.get(masks)
+        if number is None:
+            number = self._numbers[masks] = len(self.templates)
+            self.templates.append(template(self._partition, masks))
+        return number
 
 
 def assemble(states: CharStates, regions: Sequence[int], char_limit: int | None, phrases: tuple[StopPhrase, ...]) -> TextAutomaton:
     """The automaton over bytes. Raises LimitExceeded."""
     wide = _Wide(states)
     columns = _columns(states.partition, wide)
-    if wide.next * columns.count * len(states.moves) > MAX_STATES * 256:
+    if wide.next * columns.count * len(states.moves) > MAX_BYTE_STATES * 128:
         raise LimitExceeded("memory")
     delta = np.zeros((len(states.moves), wide.next, columns.count), dtype=np.int32)
     for region, by_state in enumerate(states.moves):
@@ -104,7 +111,7 @@ def _columns(partition: Partition, wide: _Wide) -> _Columns:
             byte_class[low : min(high, 128)] = column
     count = len(ascii_columns)
     byte_class[128:] = count
-    shapes = list(wide.templates.values())
+    shapes = wide.templates
     leads, count = _alike(np.array([shape.leads for shape in shapes]).reshape(-1, _FAN), count + 1, byte_class[_LEADS:])
     inner = np.concatenate([shape.inner for shape in shapes]) if shapes else np.zeros((0, _FAN), dtype=np.int32)
     continuations, count = _alike(inner, count, byte_class[_CONTINUATIONS:_LEADS])
@@ -139,20 +146,31 @@ def _fill_ascii(delta: Ints, by_state: list[Moves], columns: _Columns, partition
 
 def _fill_wide(delta: Ints, wide: _Wide, users: dict[_Use, list[int]], columns: _Columns) -> None:
     """The lead bytes of the states of one region, and the states inside characters."""
-    by_shape: defaultdict[_Shape, list[_Use]] = defaultdict(list)
+    groups: defaultdict[tuple[int, ...], list[_Use]] = defaultdict(list)
     for use in wide.bases:
-        by_shape[use[0]].append(use)
+        count = len(wide.templates[use[0]].inner)
+        groups[(len(use[1]), count) if count <= _SMALL else use[:1]].append(use)
     lead_at, lead_to = _pairs(columns.leads)
     inner_at, inner_to = _pairs(columns.continuations)
-    for shape, uses in by_shape.items():
-        found = wide.templates[shape]
-        bases = np.array([wide.bases[use] for use in uses], dtype=np.int32)
-        inner = bases[:, None] + np.arange(len(found.inner), dtype=np.int32)
-        entries = np.concatenate([np.array([(0, *use[1]) for use in uses], dtype=np.int32), inner], axis=1)
-        delta[inner[:, :, None], inner_to] = entries[:, found.inner[:, inner_at]]
-        states = [state for use in uses for state in users.get(use, ())]
-        owners = [number for number, use in enumerate(uses) for _ in users.get(use, ())]
-        delta[np.array(states, dtype=np.intp)[:, None], lead_to] = entries[:, found.leads[lead_at]][np.array(owners, dtype=np.intp)]
+    for uses in groups.values():
+        shapes = [wide.templates[use[0]] for use in uses]
+        shapes = shapes if len(shapes[0].inner) <= _SMALL else shapes[:1]
+        inner, entries = _entries(wide, uses, len(shapes[0].inner))
+        number = np.arange(len(uses))
+        found = np.array([shape.inner for shape in shapes])[:, :, inner_at]
+        delta[inner[:, :, None], inner_to] = entries[number[:, None, None], found]
+        leads = entries[number[:, None], np.array([shape.leads for shape in shapes])[:, lead_at]]
+        states = [(state, at) for at, use in enumerate(uses) for state in users.get(use, ())]
+        at_state, owners = _pairs(states)
+        delta[at_state[:, None], lead_to] = leads[owners]
+
+
+def _entries(wide: _Wide, uses: list[_Use], count: int) -> tuple[Ints, Ints]:
+    """Of uses with equally many targets and inner states: the states inside characters, and what every entry of a template stands for."""
+    bases = np.array([wide.bases[use] for use in uses], dtype=np.int32)
+    known = np.array([(0, *use[1]) for use in uses], dtype=np.int32)
+    inner = np.add(bases[:, None], np.arange(count, dtype=np.int32), dtype=np.int32)
+    return inner, np.concatenate([known, inner], axis=1, dtype=np.int32)
 
 
 def _pairs(found: list[tuple[int, int]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

@@ -177,16 +177,8 @@ def _located(rows: Derivatives, node: Node) -> Row:
     row = _row_at(rows, body, context)
     if not any(rest.flags & LOOKS_BEHIND for _, rest in row):
         return rows.close([(mask, (rest, rest)) for mask, rest in row], lambda nodes: _locate(build, nodes[0], (), ()))
-    trackers = [_complete(rows, _row_at(rows, tracker, context)) for tracker in seen]
+    trackers = [rows.complete(_row_at(rows, tracker, context)) for tracker in seen]
     return rows.close(rows.product((row, *trackers)), lambda nodes: _locate(build, nodes[0], numbers, nodes[1:]))
-
-
-def _complete(rows: Derivatives, row: Row) -> Row:
-    """A row with the classes that lead nowhere written out."""
-    rest = rows.partition.full
-    for mask, _ in row:
-        rest &= ~mask
-    return [*row, (rest, rows.build.empty)] if rest else row
 
 
 def _guard(rows: Derivatives, node: Node) -> Row:

@@ -14,7 +14,7 @@ from lmqlc.compiler.automata.counters import take_counter
 from lmqlc.compiler.automata.explore import explore, nearest_end
 from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.formula import conjuncts, regions
-from lmqlc.compiler.automata.limits import MAX_STATES, LimitExceeded
+from lmqlc.compiler.automata.limits import MAX_REGIONS, MAX_STATES, LimitExceeded
 from lmqlc.compiler.automata.problems import TOO_LARGE, error
 from lmqlc.compiler.passes.conflict import conflict
 from lmqlc.compiler.passes.fold import fold
@@ -25,6 +25,7 @@ from lmqlc.grammar.source import Source, Span
 
 _REASONS = {
     "states": f"it needs more than {MAX_STATES:,} states",
+    "regions": f"it tells more than {MAX_REGIONS} ranges of token counts apart",
     "time": "it takes too long to compile",
     "memory": "it needs too much memory to compile",
 }

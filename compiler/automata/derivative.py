@@ -70,6 +70,13 @@ class Derivatives:
         concat = self.build.concat
         return [(mask, concat(node, tail)) for mask, node in row]
 
+    def complete(self, row: Row) -> Row:
+        """A row with the classes that lead nowhere written out."""
+        rest = self.partition.full
+        for mask, _ in row:
+            rest &= ~mask
+        return [*row, (rest, self.build.empty)] if rest else row
+
     def split(self, rows: Iterable[Row]) -> Parts:
         """The coarsest common refinement of several rows: sets of classes with the nodes found there."""
         parts: Parts = []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmqlc.compiler.automata.derivative import Derivatives
-from lmqlc.compiler.automata.expression import Expressions, Node, Row
+from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.limits import MAX_STATES, LimitExceeded
 from lmqlc.compiler.automata.partition import Partition
 
@@ -66,47 +66,47 @@ def _explore_plain(rows: Derivatives, formula: Node) -> CharStates:
 
 
 class _Explorer:
-    """The general case: regions and stops."""
+    """The general case: regions and stops. Regions whose formulas are one expression share it."""
 
     def __init__(self, rows: Derivatives, formulas: Sequence[Node], kept: Node, removed: Node) -> None:
         self._rows = rows
         self._removed = removed
-        self._regions = len(formulas)
-        first = (*formulas, kept, rows.build.empty)
+        distinct = list(dict.fromkeys(formulas))
+        self._owners = [distinct.index(formula) for formula in formulas]
+        self._regions = [sum(1 << r for r, owner in enumerate(self._owners) if owner == at) for at in range(len(distinct))]
+        first = (*distinct, kept, rows.build.empty)
         self._numbers: dict[tuple[Node, ...], int] = {first: 1}
         self._order = [first]
 
     def run(self) -> CharStates:
-        moves: list[list[Moves]] = [[[]] for _ in range(self._regions)]
-        accepts, stops, holds = [0], [0], [0]
+        moves: list[list[Moves]] = [[[]] for _ in self._regions]
+        accepts, stops = [0], [0]
         for state in self._order:
             accepted, stopped = self._judge(state)
             accepts.append(accepted & ~stopped)
             stops.append(stopped)
-            holds.append(accepted)
-            for region, found in enumerate(self._moves(state, stopped)):
-                moves[region].append(found)
+            for at, found in enumerate(self._moves(state, stopped)):
+                moves[at].append(found)
             if len(self._order) > MAX_STATES:
                 raise LimitExceeded("states")
         alike = all(found == moves[0] for found in moves[1:])
-        return CharStates(self._rows.partition, 1, moves[:1] if alike else moves, accepts, stops, holds)
+        return CharStates(self._rows.partition, 1, moves[:1] if alike else [moves[at] for at in self._owners], accepts, stops)
 
     def _judge(self, state: tuple[Node, ...]) -> tuple[int, int]:
         """The regions in which the formula holds, and those in which a stop ends here."""
         *formulas, kept, begun = state
-        holds = sum(1 << region for region, node in enumerate(formulas) if node.nullable)
-        every = (1 << self._regions) - 1
-        return holds, every if begun.nullable else holds if kept.nullable else 0
+        holds = sum(regions for regions, node in zip(self._regions, formulas, strict=True) if node.nullable)
+        return holds, sum(self._regions) if begun.nullable else holds if kept.nullable else 0
 
     def _moves(self, state: tuple[Node, ...], stopped: int) -> list[Moves]:
-        """The moves in every region; shared between regions where they agree."""
+        """The moves by distinct formula; shared between those that agree."""
         made: dict[bool, Moves] = {}
         found: list[Moves] = []
-        for region in range(self._regions):
-            if stopped >> region & 1:
+        for at, regions in enumerate(self._regions):
+            if stopped & regions:
                 found.append([])
                 continue
-            begin = state[region].nullable and self._removed is not self._rows.build.empty
+            begin = state[at].nullable and self._removed is not self._rows.build.empty
             if begin not in made:
                 made[begin] = self._step(state, begin)
             found.append(made[begin])
@@ -115,10 +115,10 @@ class _Explorer:
     def _step(self, state: tuple[Node, ...], begin: bool) -> Moves:
         rows, build = self._rows, self._rows.build
         begun = rows.union((rows.row(state[-1]), rows.row(self._removed))) if begin else rows.row(state[-1])
-        full = [self._complete(rows.row(node)) for node in state[:-1]]
+        full = [rows.complete(rows.row(node)) for node in state[:-1]]
         targets: dict[int, int] = {}
-        for mask, nodes in rows.product((*full, self._complete(begun))):
-            if all(node is build.empty for node in nodes[: self._regions]) and nodes[-1] is build.empty:
+        for mask, nodes in rows.product((*full, rows.complete(begun))):
+            if all(node is build.empty for node in nodes[:-2]) and nodes[-1] is build.empty:
                 continue
             number = self._numbers.get(nodes)
             if number is None:
@@ -126,12 +126,6 @@ class _Explorer:
                 self._order.append(nodes)
             targets[number] = targets.get(number, 0) | mask
         return [(mask, number) for number, mask in targets.items()]
-
-    def _complete(self, row: Row) -> Row:
-        rest = self._rows.partition.full
-        for mask, _ in row:
-            rest &= ~mask
-        return [*row, (rest, self._rows.build.empty)] if rest else row
 
 
 def _trim(states: CharStates) -> CharStates:

@@ -75,7 +75,7 @@ class Expressions:
     def __init__(self, seconds: float = MAX_SECONDS) -> None:
         self._nodes: dict[tuple[object, ...], Node] = {}
         self._work = 0
-        self._deadline = time.monotonic() + seconds
+        self._deadline = time.thread_time() + seconds
         self.sets: dict[CharSet, None] = {ANY: None}
         self.behinds: list[Node] = []
         self.positive = True
@@ -105,7 +105,7 @@ class Expressions:
                 raise LimitExceeded("memory")
 
     def check_time(self) -> None:
-        if time.monotonic() > self._deadline:
+        if time.thread_time() > self._deadline:
             raise LimitExceeded("time")
 
     def chars(self, chars: CharSet) -> Node:

@@ -6,11 +6,12 @@ from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import counts, operands
 from lmqlc.compiler.automata.atoms import Atoms
 from lmqlc.compiler.automata.expression import Expressions, Node
+from lmqlc.compiler.automata.limits import MAX_REGIONS, LimitExceeded
 from lmqlc.grammar.source import Source
 
 
 def regions(constraint: c.Constraint) -> list[int]:
-    """The first count of every region: between two of them no token atom of the formula changes."""
+    """The first count of every region: between two of them no token atom of the formula changes. Raises LimitExceeded."""
     cuts = {0}
     pending = [constraint]
     while pending:
@@ -24,6 +25,8 @@ def regions(constraint: c.Constraint) -> list[int]:
             found = counts.counts("==" if part.op == "!=" else part.op, bound)
             if found is not None:
                 cuts.update((found[0],) if found[1] is None else (found[0], found[1] + 1))
+    if len(cuts) > MAX_REGIONS:
+        raise LimitExceeded("regions")
     return sorted(cuts)
 
 

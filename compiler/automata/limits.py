@@ -1,10 +1,16 @@
 """Bounds on compilation. What goes past one is a clear error (`build.py` words it), never a hang."""
 
 MAX_STATES = 200_000
-"""States of one automaton, over code points and over bytes."""
+"""States of one automaton over code points."""
+
+MAX_BYTE_STATES = 400_000
+"""States of one automaton over bytes, those inside characters included."""
+
+MAX_REGIONS = 500
+"""Ranges of token counts that one formula tells apart."""
 
 MAX_SECONDS = 4.0
-"""Seconds for one automaton."""
+"""Seconds of processor time for one automaton, so that a busy machine gives the same answer."""
 
 MAX_WORK = 12_000_000
 """Nodes, their arguments and parts of derivatives in memory: some 500 MB."""
@@ -14,7 +20,7 @@ COUNTER_THRESHOLD = 16
 
 
 class LimitExceeded(Exception):
-    """A bound was reached; `what` is "states", "time" or "memory"."""
+    """A bound was reached; `what` is "states", "time", "memory" or "regions"."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

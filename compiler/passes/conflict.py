@@ -27,7 +27,7 @@ _STATES = 20_000
 def conflict(constraint: c.Constraint, source: Source | None = None) -> Diagnostic:
     """Why a formula without slots, which no text meets, has none: a smallest set of its conjuncts that conflict (none of them can be
     left out). Where the search for it takes too long the set may be larger."""
-    parts = _core(_parts(constraint), time.monotonic() + _CORE_SECONDS)
+    parts = _core(_parts(constraint), time.thread_time() + _CORE_SECONDS)
     if len(parts) == 1:
         message = f"no text can meet this condition: {describe(parts[0], source)}"
         return Diagnostic(UNSATISFIABLE, "error", message, parts[0].span or constraint.span, hint="correct it, or leave it out")
@@ -66,7 +66,7 @@ def _core(parts: list[c.Constraint], deadline: float) -> list[c.Constraint]:
     while at < len(parts) and len(parts) > 1:
         others = parts[:at] + parts[at + 1 :]
         try:
-            needed = _possible(others, deadline - time.monotonic())
+            needed = _possible(others, deadline - time.thread_time())
         except (LimitExceeded, RecursionError):
             needed = True
         if needed:
