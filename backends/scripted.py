@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer, Vocabulary
 from lmqlc.backends.byte_tokenizer import ByteTokenizer
+from lmqlc.backends.script import ScriptPosition
 from lmqlc.grammar.errors import LmqlError
 
 _SCRIPTED, _AGREEING, _END, _REST = 20.0, 10.0, 5.0, 0.0
@@ -35,61 +36,11 @@ class Call:
 class Script:
     """What to say. Either `in_order`, one text per hole, or `after`: for prompts that end with a key, its text.
 
-    In order: a hole goes on while the text of the prompt goes on as the script says, or by one token; any other prompt begins the next
-    hole. A runtime that tells a session of its holes (`begin_hole`) takes the guess out.
+    How a session follows a script in order: `lmqlc.backends.script`.
     """
 
     in_order: tuple[str, ...] = ()
     after: Mapping[str, str] = field(default_factory=dict)
-
-
-class _Position:
-    """Where a session stands in a script told in order: the hole, the prompts it began with, and the last sequences seen."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._texts = [text.encode() for text in texts]
-        self._hole = -1
-        self._starts: list[bytes] = []
-        self._last: set[tuple[int, ...]] = set()
-        self._ended: set[bytes] = set()
-        self._announced = False
-
-    def begin(self) -> None:
-        """The next call begins a hole."""
-        self._announced = True
-        self._hole += 1
-        self._starts = []
-
-    def rest(self, sequence: tuple[int, ...], text: bytes) -> bytes:
-        """What the script says after a prompt: b"" where nothing."""
-        if self._announced:
-            if not any(text.startswith(start) for start in self._starts):
-                self._starts.append(text)
-        elif not self._goes_on(sequence, text):
-            self._hole += 1
-            self._starts = [text]
-            self._ended = set()
-        said = text[len(max((s for s in self._starts if text.startswith(s)), key=len)) :]
-        script = self._texts[self._hole] if self._hole < len(self._texts) else b""
-        rest = script[len(said) :] if script.startswith(said) else b""
-        if not rest:
-            self._ended.add(text)
-        return rest
-
-    def seen(self, sequences: Sequence[tuple[int, ...]]) -> None:
-        self._last = set(sequences)
-
-    def _goes_on(self, sequence: tuple[int, ...], text: bytes) -> bool:
-        if text in self._ended:
-            return False
-        for start in self._starts:
-            if text.startswith(start) and self._texts[self._hole : self._hole + 1]:
-                said = text[len(start) :]
-                if self._texts[self._hole].startswith(said):
-                    return True
-                if sequence[:-1] in self._last and not said.startswith(self._texts[self._hole]):
-                    return True
-        return False
 
 
 class ScriptedSession:
@@ -112,14 +63,16 @@ class ScriptedSession:
 
     async def logits(self, sequences: Sequence[Sequence[int]]) -> Logits:
         asked = self._record("logits", sequences, None)
-        rows = [self._backend.row(sequence, self._position) for sequence in asked]
+        if not asked:
+            return np.empty((0, len(self._backend.vocabulary)), dtype=np.float32)
+        rests = [b""] * len(asked)
         if self._position is not None:
-            self._position.seen(asked)
-        return np.stack(rows)
+            rests = self._position.rests(asked, [self._backend.text(ids) for ids in asked])
+        return np.stack([self._backend.row(ids, rest) for ids, rest in zip(asked, rests, strict=True)])
 
     async def score(self, sequence: Sequence[int], start: int) -> npt.NDArray[np.float64]:
         (asked,) = self._record("score", [sequence], start)
-        scores = [log_softmax(self._backend.row(asked[:end], None))[asked[end]] for end in range(start, len(asked))]
+        scores = [log_softmax(self._backend.row(asked[:end]))[asked[end]] for end in range(start, len(asked))]
         return np.array(scores, dtype=np.float64)
 
     def _record(self, kind: Literal["logits", "score"], sequences: Sequence[Sequence[int]], start: int | None) -> list[tuple[int, ...]]:
@@ -152,11 +105,17 @@ class _UnlearnedBackend:
     def vocabulary(self) -> Vocabulary:
         return self.tokenizer.vocabulary
 
-    def position(self) -> _Position | None:
+    def text(self, sequence: Sequence[int]) -> bytes:
+        """What a sequence writes."""
+        tokens = self.vocabulary.tokens
+        return b"".join([tokens[i] for i in sequence])
+
+    def position(self) -> ScriptPosition | None:
+        """A new session's place in a script in order; None where there is none."""
         return None
 
-    def row(self, sequence: tuple[int, ...], position: _Position | None) -> npt.NDArray[np.float32]:
-        """Logits `float32[V]` after a sequence."""
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"") -> npt.NDArray[np.float32]:
+        """Logits `float32[V]` after a sequence. rest: what the script in order says next."""
         raise NotImplementedError
 
     async def open(self) -> ScriptedSession:
@@ -183,14 +142,11 @@ class ScriptedBackend(_UnlearnedBackend):
         for i, token in enumerate(self.vocabulary.tokens):
             self._by_text.setdefault(token, i)
 
-    def position(self) -> _Position | None:
-        return _Position(self._script.in_order) if self._script.in_order else None
+    def position(self) -> ScriptPosition | None:
+        return ScriptPosition(self._script.in_order) if self._script.in_order else None
 
-    def row(self, sequence: tuple[int, ...], position: _Position | None) -> npt.NDArray[np.float32]:
-        text = b"".join([self.vocabulary.tokens[i] for i in sequence])
-        rest = self._rest_after(text)
-        if not rest and position is not None:
-            rest = position.rest(sequence, text)
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"") -> npt.NDArray[np.float32]:
+        rest = self._rest_after(self.text(sequence)) or rest
         row = self._base.copy()
         row[list(self.vocabulary.eos_ids)] = _END if rest else _SCRIPTED
         for length in range(1, min(len(rest), self._longest) + 1):
@@ -234,7 +190,7 @@ class RandomBackend(_UnlearnedBackend):
         super().__init__(tokenizer, context_length)
         self._seed = seed
 
-    def row(self, sequence: tuple[int, ...], position: _Position | None) -> npt.NDArray[np.float32]:
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"") -> npt.NDArray[np.float32]:
         digest = hashlib.sha256(self._seed.to_bytes(16, "little", signed=True) + np.array(sequence, dtype="<i8").tobytes()).digest()
         generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))
         return np.array(generator.normal(scale=2.0, size=len(self.vocabulary)), dtype=np.float32)

@@ -62,6 +62,40 @@ def test_announced_holes_need_no_guess() -> None:
     assert asyncio.run(run()) == ["a", "abd"]
 
 
+def test_branches_read_the_script_each_for_itself() -> None:
+    """Two branches fill X together and go on alone: each one's second hole is the script's second."""
+    backend = scripted("ab", "cd")
+
+    async def run() -> list[str]:
+        session = await backend.open()
+        assert isinstance(session, ScriptedSession)
+        prompt = backend.tokenizer.encode(">", first=True)
+        session.begin_hole("X")
+        session.begin_hole("X")
+        rows = await session.logits([prompt, prompt])
+        assert [backend.tokenizer.decode([int(row.argmax())]) for row in rows] == ["a", "a"]
+        answers = []
+        for said in ("ab;", "x;"):
+            session.begin_hole("Y")
+            answers.append(await greedy(session, backend, ">" + said))
+        return answers
+
+    assert asyncio.run(run()) == ["cd", "cd"]
+
+
+def test_holes_that_need_no_model_count() -> None:
+    backend = scripted("forced", "second")
+
+    async def run() -> str:
+        session = await backend.open()
+        assert isinstance(session, ScriptedSession)
+        session.begin_hole("X")
+        session.begin_hole("Y")
+        return await greedy(session, backend, "forced;")
+
+    assert asyncio.run(run()) == "second"
+
+
 def test_answers_by_the_end_of_the_prompt() -> None:
     backend = scripted(after={"France:": " Paris", "Germany:": " Berlin"})
 
