@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
 from lmqlc.backends.growing import GrowingLayer, growing_cache
-from lmqlc.backends.prefix_cache import Branch, PrefixCache, fork, gather
+from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather
 
 T = TypeVar("T")
 CacheKind = Literal["shared", "append", "none"]
@@ -42,16 +42,17 @@ class Engine:
     width: the width of its logits. causal: whether a token's logits depend only on the tokens before it, as they must.
     """
 
-    def __init__(self, model: Any, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(self, model: Any, *, budget: int = DEFAULT_CACHE_BYTES) -> None:
         self._model = model
         self._device = model.device
         accepted = inspect.signature(model.forward).parameters
         self._no_cache = {"use_cache": False} if "use_cache" in accepted else {}
         self._can_keep = "logits_to_keep" in accepted
         self._can_batch = {"attention_mask", "position_ids"} <= set(accepted)
-        self._branches = PrefixCache(cache_bytes)
+        self._branches = PrefixCache(budget)
         self.cache_kind: CacheKind = "none"
         self._layers = 0
+        self._position_bytes = 1  # memory of one position's keys and values, where the cache is shared
         self._probe("past_key_values" in accepted)
 
     @property
@@ -67,6 +68,8 @@ class Engine:
         cache: Any = getattr(out, "past_key_values", None)
         self.cache_kind = _cache_kind(self._model, cache)
         self._layers = 0 if self.cache_kind == "none" else len(cache.layers)
+        if self.cache_kind == "shared":
+            self._position_bytes = cache_bytes(cache) // ids.numel()
         self.width: int = out.logits.shape[-1]
         first = out.logits[:, 0].float()
         self.causal = bool((first[0] - first[1]).abs().max() <= 2e-3 * first.abs().max())
@@ -97,13 +100,19 @@ class Engine:
             rows = self._last(list(sequences[0]), cost)
             return (rows if len(sequences) == 1 else np.repeat(rows, len(sequences), axis=0)), cost
         if self._can_batch and self.cache_kind == "shared" and all(len(ids) > 1 for ids in distinct):
-            rows = self._batch([list(ids) for ids in distinct], cost)
+            step = self._rows_at_once(max(map(len, distinct)))
+            parts = [self._batch([list(ids) for ids in distinct[i : i + step]], cost) for i in range(0, len(distinct), step)]
+            rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         else:
             rows = np.concatenate([self._last(list(ids), cost) for ids in distinct])
         if len(distinct) == len(sequences):
             return rows, cost
         place = {ids: i for i, ids in enumerate(distinct)}
         return rows[[place[tuple(ids)] for ids in sequences]], cost
+
+    def _rows_at_once(self, longest: int) -> int:
+        """How many sequences of a length may run as one batch: half of the memory for keys and values, but no fewer than two."""
+        return max(2, self._branches.budget // 2 // (longest * self._position_bytes))
 
     def _last(self, ids: list[int], cost: Cost) -> Logits:
         """Logits `float32[1, width]` after one sequence."""

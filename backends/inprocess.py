@@ -152,7 +152,7 @@ def load_model(source: str, name: str, options: dict[str, Any], progress: Progre
     from lmqlc.backends.transformers_tokenizer import from_transformers
 
     with quiet(), load_errors(name):
-        engine = Engine(model, cache_bytes=budget)
+        engine = Engine(model, budget=budget)
     if not engine.causal:
         raise ModelNotFound(f"{name!r} reads text in both directions; a model that writes text is a causal one")
     generation = getattr(model, "generation_config", None)
