@@ -38,13 +38,13 @@ class ClassBlock:
     """The classes of one block of states `first <= q < first + n`, over K classes and V tokens.
 
     class_of: uint16 or uint32[V], class of every token; class 0 holds the tokens that are never allowed here.
-    table: int32[P, n, K], the value to which a class leads by pair and state. chars: int32[K], code points that its tokens begin (0 where
-    characters are not counted).
+    table: uint16 or int32[P, n, K], the value to which a class leads by pair and state. chars: int32[K], code points that its tokens begin
+    (0 where characters are not counted).
     """
 
     first: int
     class_of: npt.NDArray[np.unsignedinteger[Any]]
-    table: npt.NDArray[np.int32]
+    table: npt.NDArray[np.integer[Any]]
     chars: npt.NDArray[np.int32]
 
     @cached_property
@@ -217,10 +217,15 @@ def build_block(index: VocabularyIndex, steps: Steps, first: int, count: int) ->
         keys = np.where(tokens == 0, 0, tokens * factor + index.chars)
     used, class_of = _number(keys, len(vectors) * factor)
     vector, chars = np.divmod(used, factor)
-    table = vectors.rows[vector].astype(np.int32) % steps.width
-    table = table.reshape(len(used), steps.pairs, count).transpose(1, 2, 0)
+    values = vectors.rows[vector].astype(np.int32) % steps.width
+    table = values.reshape(len(used), steps.pairs, count).transpose(1, 2, 0).astype(table_type(steps), order="C")
     small: np.dtype[np.unsignedinteger[Any]] = np.dtype(np.uint16 if len(used) <= 1 << 16 else np.uint32)
-    return ClassBlock(first, class_of.astype(small), np.ascontiguousarray(table), chars.astype(np.int32))
+    return ClassBlock(first, class_of.astype(small), table, chars.astype(np.int32))
+
+
+def table_type(steps: Steps) -> np.dtype[np.integer[Any]]:
+    """The type of a block's table."""
+    return np.dtype(np.uint16 if steps.width <= 1 << 16 else np.int32)
 
 
 def _number(keys: Values, bound: int) -> tuple[Values, Values]:

@@ -109,13 +109,12 @@ def _view(data: bytes | mmap.mmap, entry: list[Any], start: int, name: str) -> A
     """One array of the header's list; every number in it is untrusted."""
     key, dtype_name, shape, offset = entry
     dtype = _DTYPES.get(dtype_name) if isinstance(dtype_name, str) else None
-    numbers = [offset, *shape]
-    if dtype is None or any(type(number) is not int or number < 0 for number in numbers):
+    numbers = (offset, *shape)
+    if dtype is None or {*map(type, numbers)} != {int} or min(numbers) < 0:
         raise ArtifactError(f"{name}: the array {key!r} is described wrongly")
     count = math.prod(shape)
     if start + offset + count * dtype.itemsize > len(data):
         raise ArtifactError(f"{name}: the array {key!r} is cut short")
-    array = np.frombuffer(data, dtype=dtype, count=count, offset=start + offset) if count else np.zeros(0, dtype)
-    array = array.reshape(shape)
-    array.flags.writeable = False
-    return array
+    if not count:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(data, dtype=dtype, count=count, offset=start + offset).reshape(shape)

@@ -7,6 +7,7 @@ of +inf and -inf is one pass over the scores. Masks that come from an automaton 
 
 from __future__ import annotations
 
+from collections import deque
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,6 +17,8 @@ from lmqlc.compiler.masks.interface import Bits
 Ids = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.float32]
 
+ROWS = 64
+"""Rows of limits kept at a time (0.4 MB each for 100,000 tokens)."""
 FEW = 0.05
 """Up to this share of the tokens, a mask is applied by the ids that it allows, or forbids."""
 
@@ -53,7 +56,10 @@ class Mask:
     def row(self) -> Scores:
         """float32[width]: +inf where allowed, -inf where not."""
         if self._row is None:
+            if len(_with_row) >= ROWS:
+                _with_row.popleft()._row = None
             self._row = np.where(unpack(self.bits, self.width), np.float32(np.inf), np.float32(-np.inf))
+            _with_row.append(self)
         return self._row
 
     def apply(self, scores: Scores) -> None:
@@ -69,6 +75,7 @@ class Mask:
             scores[self.ids] = -np.inf
 
 
+_with_row: deque[Mask] = deque()
 _masks: WeakValueDictionary[int, Mask] = WeakValueDictionary()
 """Masks by the identity of their bits. A mask holds its bits, so an identity found here is never that of another array."""
 

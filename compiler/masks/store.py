@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
-from lmqlc.compiler.masks.classes import ClassBlock, cut_size
+from lmqlc.compiler.masks.classes import ClassBlock, cut_size, table_type
 from lmqlc.compiler.masks.core import Core, Known
 from lmqlc.compiler.masks.counters import FOREVER
 from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
@@ -163,7 +163,7 @@ def _blocks(arrays: Mapping[str, Array], steps: Steps, count: object, tokens: in
         kinds = len(chars)
         _require(class_of.dtype.str in ("<u2", "<u4"))
         _array(class_of, class_of.dtype.str, (tokens,), 0, kinds)
-        _array(table, "<i4", (steps.pairs, min(size, steps.states - first), kinds), 0, steps.width)
+        _array(table, table_type(steps).str, (steps.pairs, min(size, steps.states - first), kinds), 0, steps.width)
         _array(chars, "<i4", (kinds,), 0, _LARGEST if steps.counts_chars else 1)
         _require(not table[:, :, 0].any())
         blocks.append(ClassBlock(first, class_of, table, chars))
@@ -177,7 +177,9 @@ def _require(sound: bool, problem: str = "is damaged") -> None:
 
 def _array(array: Array, dtype: str, shape: tuple[int, ...], low: int | None = None, high: int = 0) -> None:
     _require(array.dtype.str == dtype and array.shape == shape)
-    if low is not None and array.size:
+    if low == 0 and array.size:  # one pass: read as unsigned, negative numbers are too large
+        _require(int(array.view(f"<u{array.itemsize}").max()) < high)
+    elif low is not None and array.size:
         _require(bool(array.min() >= low and array.max() < high))
 
 

@@ -183,4 +183,5 @@ def finished(core: Core, *, max_tokens: int | None, follow: str | None, encode: 
     if not linked.satisfiable():
         bound = "" if max_tokens is None else f" of at most {max_tokens} tokens"
         raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")
+    core.classes.block(core.automaton.start)  # found now, so that no mask waits for it
     return linked
