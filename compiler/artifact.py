@@ -15,6 +15,7 @@ import json
 import os
 import re
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lmqlc.compiler.artifact_json import FormatError, program_from_json, program_to_json, source_from_json
+from lmqlc.compiler.artifact_json import program_from_json, program_to_json, source_from_json
+from lmqlc.compiler.code import compile_body
 from lmqlc.compiler.ir import VERSION, Program
 from lmqlc.compiler.ir_check import IrError, ir_check
 from lmqlc.grammar.errors import ArtifactError
@@ -43,8 +45,11 @@ MAX_ARRAYS = 1 << 30
 _ARRAY = re.compile(r"arrays/([A-Za-z0-9_][A-Za-z0-9_.-]{0,199})\.npy")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _AGAIN = "compile the program again with `lmqlc compile`"
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, KeyError, OverflowError, MemoryError)
-"""What the standard library raises for damaged zips, JSON and arrays; RecursionError is a RuntimeError."""
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    MemoryError, SyntaxError, IrError,
+)  # fmt: skip
+"""What the standard library, Python's compiler and our own checks raise for damaged zips, JSON, syntax trees and arrays."""
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -118,7 +123,11 @@ def from_bytes(data: bytes) -> tuple[Program, dict[str, np.ndarray[Any, Any]]]:
             program = _program(archive.read(members.pop(PROGRAM)))
             return program, {name: _array(archive.read(info), name) for name, info in members.items()}
     except _BROKEN as error:
-        raise ArtifactError(f"the artifact is damaged ({error}); {_AGAIN}") from error
+        raise ArtifactError(f"the artifact is damaged ({_first_line(error)}); {_AGAIN}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -153,11 +162,11 @@ def _program(data: bytes) -> Program:
         raise ArtifactError(f"the program has IR version {given['version']!r}, this version reads {VERSION}; {_AGAIN}")
     if made["python"] != _python():
         return _recompiled(given)
-    try:
-        program = program_from_json(given)
-        ir_check(program)
-    except (FormatError, IrError) as error:
-        raise ArtifactError(f"the artifact is damaged ({str(error).splitlines()[0]}); {_AGAIN}") from error
+    program = program_from_json(given)
+    ir_check(program)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        compile_body(program)  # refuses trees that are no Python
     return program
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmqlc.compiler import constraints as c
+from lmqlc.compiler.constraint_parts import parts
 from lmqlc.compiler.ir import HoleIR, Program, QueryIR
 from lmqlc.grammar.source import Source, Span
 
@@ -116,14 +117,7 @@ def _node_to_json(node: ast.AST) -> Json:
 
 
 def program_from_json(made: Json) -> Program:
-    """The program that JSON values stand for. Raises FormatError for anything else."""
-    try:
-        return _program(made)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise FormatError(f"{type(error).__name__}: {error}") from error
-
-
-def _program(made: Json) -> Program:
+    """The program that JSON values stand for. Raises FormatError, KeyError, TypeError or ValueError for anything else."""
     body = from_json(made["body"])
     if not isinstance(body, ast.Module):
         raise FormatError("the body is no module")
@@ -184,10 +178,29 @@ def _span(value: Json) -> Span:
 
 
 def _constraint(value: Json) -> c.Constraint:
-    made = from_json(value)
-    if type(made).__name__ not in _CONSTRAINTS or isinstance(made, c.Const | c.Slot):
+    made: c.Constraint = from_json(value)
+    if not isinstance(made, c.Constraint):
         raise FormatError("this is no constraint")
-    return made  # type: ignore[no-any-return]
+    for part in parts(made):
+        _check_fields(part)
+    return made
+
+
+def _check_fields(part: c.Constraint) -> None:
+    """The fields of a constraint are what the IR says, so that walks over the tree find nothing else."""
+    for name in part.__slots__:
+        value = getattr(part, name)
+        if name in ("arg", "args"):
+            kinds: Any = c.Operand if isinstance(part, c.Custom) else c.Constraint
+            fits = all(isinstance(item, kinds) for item in (value if name == "args" else [value]))
+        elif name in _SPANS:
+            fits = value is None or isinstance(value, Span)
+        elif name in ("op", "unit", "test", "kind", "keep"):
+            fits = isinstance(value, str | bool)
+        else:
+            fits = isinstance(value, c.Operand) or (name == "schema" and value is None)
+        if not fits:
+            raise FormatError(f"`{type(part).__name__}.{name}` cannot be {value!r}")
 
 
 def from_json(made: Json) -> Any:

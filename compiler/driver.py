@@ -35,45 +35,35 @@ def compile_source(source: Source, *, surrounding: frozenset[str] = frozenset(),
     surrounding: names that the place of the program's definition gives it (for a query function, those of its module and closure).
     hook: called after every stage.
     """
-    program, findings, is_parsed = _compile(source, surrounding, hook)
-    if program is None:
-        error = LmqlCompileError if is_parsed else LmqlSyntaxError
+    findings, tell = Findings(source), hook or _no_hook
+    with _deep_recursion():
+        query = _parse(source, findings)
+        tell("parse", query)
+        program = None if query is None else _stages(query, findings, surrounding, tell)
+    if program is None or findings.has_errors:
+        error = LmqlSyntaxError if query is None else LmqlCompileError
         raise error(diagnostics=findings.diagnostics, source=source)
+    return program
+
+
+def compile_query(query: Query, *, surrounding: frozenset[str] = frozenset(), hook: Hook | None = None) -> Program:
+    """Compile a program that is parsed already. Raises LmqlCompileError with everything that was found."""
+    findings = Findings(query.source)
+    with _deep_recursion():
+        program = _stages(query, findings, surrounding, hook or _no_hook)
+    if program is None or findings.has_errors:
+        raise LmqlCompileError(diagnostics=findings.diagnostics, source=query.source)
     return program
 
 
 def check_source(source: Source, *, surrounding: frozenset[str] = frozenset()) -> list[Diagnostic]:
     """Everything that is wrong or doubtful about a program, in the order of its text; never raises for a bad one."""
-    _, findings, _ = _compile(source, surrounding, None)
-    return sorted(findings.diagnostics, key=lambda d: d.span.start if d.span else -1)
-
-
-def _compile(source: Source, surrounding: frozenset[str], hook: Hook | None) -> tuple[Program | None, Findings, bool]:
-    """The program (None where something is wrong), everything found, and whether the text could be parsed."""
-    findings, tell = Findings(source), hook or _no_hook
+    findings = Findings(source)
     with _deep_recursion():
         query = _parse(source, findings)
-        tell("parse", query)
-        if query is None:
-            return None, findings, False
-        try:
-            program = _stages(query, findings, surrounding, tell)
-        except RecursionError:
-            findings.error("L0702", "the program is nested too deeply", None, "split its longest expression into several statements")
-    return (None if findings.has_errors else program), findings, True
-
-
-def _stages(query: Query, findings: Findings, surrounding: frozenset[str], tell: Hook) -> Program:
-    """Everything after the parse."""
-    resolved = resolve(query, findings, surrounding)
-    tell("resolve", resolved)
-    program = lower(resolved, findings)
-    tell("lower", program)
-    program = close(program, resolved, findings)
-    tell("close", program)
-    if not findings.has_errors:
-        check_constraints(program, findings)
-    return program
+        if query is not None:
+            _stages(query, findings, surrounding, _no_hook)
+    return sorted(findings.diagnostics, key=lambda d: d.span.start if d.span else -1)
 
 
 def _parse(source: Source, findings: Findings) -> Query | None:
@@ -85,6 +75,23 @@ def _parse(source: Source, findings: Findings) -> Query | None:
             query, diagnostics = parse_with_diagnostics(source.text, source.name, decoders=others)
     findings.diagnostics.extend(diagnostics)
     return query
+
+
+def _stages(query: Query, findings: Findings, surrounding: frozenset[str], tell: Hook) -> Program | None:
+    """Everything after the parse; None where the tree is too deep to be walked."""
+    try:
+        resolved = resolve(query, findings, surrounding)
+        tell("resolve", resolved)
+        program = lower(resolved, findings)
+        tell("lower", program)
+        program = close(program, resolved, findings)
+        tell("close", program)
+        if not findings.has_errors:
+            check_constraints(program, findings)
+    except RecursionError:
+        findings.error("L0702", "the program is nested too deeply", None, "split its longest expression into several statements")
+        return None
+    return program
 
 
 def _no_hook(stage: str, result: object) -> None:

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from lmqlc.compiler.python_text import python_text
 from lmqlc.grammar.diagnostics import Diagnostic, Severity
 from lmqlc.grammar.source import Source, Span
 
@@ -43,7 +44,7 @@ class Findings:
     def text(self, node: ast.AST) -> str:
         """A node's text as the program has it, on one line, shortened where long."""
         span = self.span(node)
-        text = " ".join(self.source.text[span.start : span.end].split()) or ast.unparse(node)
+        text = " ".join(self.source.text[span.start : span.end].split()) or python_text(node)
         return text if len(text) <= 60 else text[:57] + "…"
 
     def _add(self, severity: Severity, code: str, message: str, span: Span | None, hint: str | None, notes: Notes) -> None:

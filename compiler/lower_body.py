@@ -15,6 +15,7 @@ from lmqlc.compiler.ir import ENTRY, INTERPRETER
 from lmqlc.compiler.lower_calls import CallLowerer, CallNames, host
 from lmqlc.compiler.lower_prompt import LoweredHole, lower_prompt, place
 from lmqlc.compiler.prompts import Function, is_prompt_function, own_statements
+from lmqlc.compiler.python_text import python_text
 from lmqlc.compiler.rebuild import Rebuilder, at
 from lmqlc.grammar.nodes import Header, Prompt, Query
 from lmqlc.grammar.source import Span
@@ -82,7 +83,7 @@ class StatementLowerer(CallLowerer):
         if node.value is not None:
             made.append(at(ast.Assign([self.visit(node.target)], self.visit(node.value)), node))
         if node.simple and isinstance(node.target, ast.Name):
-            annotation = ast.Constant(ast.unparse(node.annotation)) if self.text_annotations else node.annotation
+            annotation = ast.Constant(python_text(node.annotation)) if self.text_annotations else node.annotation
             target = ast.Subscript(ast.Name(_ANNOTATIONS, ast.Load()), ast.Constant(node.target.id), ast.Store())
             made.append(at(ast.Assign([target], annotation), node))
         elif not self.text_annotations:

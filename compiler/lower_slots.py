@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from lmqlc.compiler.constraints import Slot
 from lmqlc.compiler.ir import INTERPRETER
+from lmqlc.compiler.python_text import python_text
 from lmqlc.compiler.rebuild import at
 
 
@@ -39,7 +40,7 @@ class SlotExpr:
             return "OPEN"
         needs = [f"{'not ' if guard.negated else ''}slot {guard.slot}" for guard in self.guards]
         needs += [f"bound({', '.join(self.holes)})"] if self.holes else []
-        return ast.unparse(self.expr) + (f" if {' and '.join(needs)}" if needs else "")
+        return python_text(self.expr) + (f" if {' and '.join(needs)}" if needs else "")
 
 
 @dataclass(slots=True)

@@ -143,7 +143,8 @@ def _used_and_bound(code: CodeType) -> tuple[set[str], set[str]]:
     used: set[str] = set()
     bound: set[str] = set()
     own: set[str] = set()
-    for instruction in dis.get_instructions(code):
+    bare = code.replace(co_consts=(None,) * len(code.co_consts))  # `dis` would write every constant, however long
+    for instruction in dis.get_instructions(bare):
         name = instruction.argval
         if instruction.opname == "STORE_NAME":
             own.add(name)

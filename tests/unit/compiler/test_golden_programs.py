@@ -40,7 +40,7 @@ def test_ir(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)
 def test_python(path: Path) -> None:
-    compare(path, ".py", emit_python)
+    compare(path, ".txt", emit_python)
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)
