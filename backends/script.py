@@ -24,10 +24,13 @@ class ScriptPosition:
         self._announced = self._branched = False
         self._pending = 0
 
-    def begin(self) -> None:
-        """A branch begins a hole: its next question is the hole's first."""
+    def begin(self, prompt: bytes | None = None) -> None:
+        """A branch begins a hole, after a prompt, or where that is not told, with its next question. Branches may begin the same one."""
         self._announced = True
-        self._pending += 1
+        if prompt is None:
+            self._pending += 1
+        elif prompt not in self._starts or prompt in self._ended:
+            self._starts[prompt] = self._parent(prompt) + 1
 
     def rests(self, sequences: Sequence[Ids], texts: Sequence[bytes]) -> list[bytes]:
         """What the script says after each of the sequences of one call, whose texts are given: b"" where nothing."""

@@ -56,10 +56,10 @@ class ScriptedSession:
     def usage(self) -> SessionUsage:
         return self._usage
 
-    def begin_hole(self, name: str) -> None:
-        """Says that the next call begins the hole `name`."""
+    def begin_hole(self, name: str, prompt: Sequence[int] | None = None) -> None:
+        """Says that the hole `name` begins: after the ids of `prompt`, else with the next call."""
         if self._position is not None:
-            self._position.begin()
+            self._position.begin(None if prompt is None else self._backend.text(prompt))
 
     async def logits(self, sequences: Sequence[Sequence[int]]) -> Logits:
         asked = self._record("logits", sequences, None)

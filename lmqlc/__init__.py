@@ -34,7 +34,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "lmqlc.api": ("CompiledQuery", "compile", "load", "parse", "token_automaton"),
-    "lmqlc.constraints": ("constraint",),
+    "lmqlc.constraints": (
+        "constraint",
+        "FLOAT",
+        "GRAMMAR",
+        "INT",
+        "JSON",
+        "REGEX",
+        "SENTENCES",
+        "STOPS_AT",
+        "STOPS_BEFORE",
+        "TOKENS",
+        "WORDS",
+    ),
     "lmqlc.models": ("LLM", "generate", "generate_sync", "inprocess", "model", "score", "score_sync", "set_default_model"),
     "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
 }
@@ -47,7 +59,8 @@ _OTHER = {
 
 __all__ = [  # noqa: RUF022 - in the order of a reader's interest
     "run", "run_sync", "run_file", "query", "F", "LMQLResult", "compile", "load", "parse", "token_automaton", "CompiledQuery",
-    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model", "constraint", "decorators", "errors",
+    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model", "constraint", "decorators",
+    "errors",
 ]  # fmt: skip
 
 

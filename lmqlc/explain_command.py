@@ -31,14 +31,14 @@ def explanation(program: Program) -> Iterator[str]:
 
 
 def _hole(hole: HoleIR, program: Program) -> Iterator[str]:
+    from lmqlc.compiler.constraints import TRUE
     from lmqlc.compiler.ir_print import print_constraint
     from lmqlc.compiler.masks.compose import is_regular
     from lmqlc.runtime.link import Place, text_automaton, whole_constraint
     from lmqlc.runtime.stored import is_static
 
-    yield from (
-        f"constraint: {line}" if not number else f"            {line}" for number, line in _numbered(print_constraint(hole.constraint))
-    )
+    for number, line in enumerate(print_constraint(hole.constraint).strip("\n").splitlines()):
+        yield f"{'' if number else 'constraint:':<12}{line}"
     if hole.follow:
         yield f"followed by: {hole.follow!r}"
     if hole.distribution:
@@ -47,6 +47,9 @@ def _hole(hole: HoleIR, program: Program) -> Iterator[str]:
         yield f"known when it is reached: {', '.join((*hole.slots, *(['its type'] if hole.has_type else [])))}"
     else:
         constraint = whole_constraint(hole.constraint, (), None)
+        if constraint == TRUE:
+            yield "unconstrained: the model's own words, up to end-of-text or the budget"
+            return
         if not is_regular(constraint):
             yield "guarantee: checked token by token; not exact, since a grammar, a recursive schema or a Python function takes part"
             return
@@ -54,12 +57,8 @@ def _hole(hole: HoleIR, program: Program) -> Iterator[str]:
         yield from _language(text_automaton(constraint, Place(source=program.source)))
 
 
-def _numbered(text: str) -> Iterator[tuple[int, str]]:
-    return enumerate(text.strip("\n").splitlines())
-
-
 def _language(automaton: TextAutomaton) -> Iterator[str]:
-    regions, states, classes = automaton.delta.shape
+    _, states, classes = automaton.delta.shape
     counted = f", {len(automaton.token_bounds)} ranges of token counts" if len(automaton.token_bounds) > 1 else ""
     limit = f", at most {automaton.char_limit} characters" if automaton.char_limit is not None else ""
     yield f"automaton: {states} states, {classes} byte classes{counted}{limit}"

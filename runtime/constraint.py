@@ -39,7 +39,7 @@ def constraint(function: F) -> F:
         setattr(function, MARK, True)
         marked = function
     except (AttributeError, TypeError):  # a builtin or bound method takes no attributes
-        marked = cast(F, _Marked(function))
+        marked = cast(F, _Marked(function) if callable(function) else function)
     function_of(marked)
     return marked
 

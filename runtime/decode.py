@@ -14,6 +14,7 @@ from lmqlc.runtime.budget import EndOfRun, hole_budget
 from lmqlc.runtime.distribution import rank
 from lmqlc.runtime.holes import Budget, HoleRun, Written
 from lmqlc.runtime.link import Place, link_hole, number_kind, whole_constraint
+from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stored import is_static
 from lmqlc.runtime.stream import CertainText, HoleStart, TokenEvent
@@ -27,41 +28,43 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
 
     Raises UnsatisfiableConstraint and ContextOverflow before the model is called, EndOfRun where the run's length is reached.
     """
-    tokenizer = await at.run.tokenizer()
-    ids = at.prompt.ids(tokenizer)
-    budget = await _budget(at, hole, ids)
-    constraint = whole_constraint(hole.constraint, slots, hole_type)
-    kind = number_kind(constraint)
-    leading = not at.prompt.ends_in_space and _takes_space(kind, hole_type)
-    place = Place(budget.tokens, hole.follow, leading, at.program.source)
-    stored = at.run.settings.stored if at.outer is None and is_static(hole) else None
-    linked = (stored.linked(hole, tokenizer, place) if stored else None) or link_hole(constraint, tokenizer, place)
-    await at.run.require_masks(hole, linked)
-    decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
-    shown = CertainText(linked.phrases)
-    at.emit(HoleStart(hole.name))
-    await _fill(at, decoding, ids, shown, decorators)
-    written = decoding.written()
-    text = written.text[1:] if leading and written.text.startswith(" ") else written.text
-    value = _value(kind or hole_type, text)
-    return await _conclude(at, hole, tokenizer, decoding, written, shown, (text, value), decorators)
+    with at_hole(hole.span, at.program.source):
+        tokenizer = await at.run.tokenizer()
+        ids = at.prompt.ids(tokenizer)
+        budget = await _budget(at, hole, ids)
+        constraint = whole_constraint(hole.constraint, slots, hole_type)
+        kind = number_kind(constraint)
+        leading = not at.prompt.ends_in_space and _takes_space(kind, hole_type)
+        place = Place(budget.tokens, hole.follow, leading, at.program.source)
+        stored = at.run.settings.stored if at.outer is None and is_static(hole) else None
+        linked = (stored.linked(hole, tokenizer, place) if stored else None) or link_hole(constraint, tokenizer, place)
+        await at.run.require_masks(hole, linked)
+        decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
+        shown = CertainText(linked.phrases)
+        at.emit(HoleStart(hole.name))
+        await _fill(at, decoding, ids, shown, decorators)
+        written = decoding.written()
+        text = written.text[1:] if leading and written.text.startswith(" ") else written.text
+        value = _value(kind or hole_type, text)
+        return await _conclude(at, hole, tokenizer, decoding, written, shown, (text, value), decorators)
 
 
 async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) -> Any:
     """Rank the options of a `distribution` clause; the likeliest is the hole's value and stands in the prompt."""
-    tokenizer = await at.run.tokenizer()
-    ids = at.prompt.ids(tokenizer)
-    await _budget(at, hole, ids)
-    at.emit(HoleStart(hole.name))
-    ranked = await rank(await at.run.session(), tokenizer, ids, options)
-    best = max(range(len(options)), key=lambda i: ranked[i].probability)
-    value, text = options[best], str(options[best])
-    shares = [(option, row.probability) for option, row in zip(options, ranked, strict=True)]
-    at.log.distribution_variable, at.log.distribution_values = hole.name, shares
-    at.log.variables[f"P({hole.name})"] = shares
-    at.prompt.append_tokens(ranked[best].ids, text, tokenizer)
-    at.finished(HoleResult(hole.name, text, value, ranked[best].tokens, "distribution"), text)
-    return value
+    with at_hole(hole.span, at.program.source):
+        tokenizer = await at.run.tokenizer()
+        ids = at.prompt.ids(tokenizer)
+        await _budget(at, hole, ids)
+        at.emit(HoleStart(hole.name))
+        ranked = await rank(await at.run.session(), tokenizer, ids, options)
+        best = max(range(len(options)), key=lambda i: ranked[i].probability)
+        value, text = options[best], str(options[best])
+        shares = [(option, row.probability) for option, row in zip(options, ranked, strict=True)]
+        at.log.distribution_variable, at.log.distribution_values = hole.name, shares
+        at.log.variables[f"P({hole.name})"] = shares
+        at.prompt.append_tokens(ranked[best].ids, text, tokenizer)
+        at.finished(HoleResult(hole.name, text, value, ranked[best].tokens, "distribution"), text)
+        return value
 
 
 async def _budget(at: Interpreter, hole: HoleIR, ids: Sequence[int]) -> Budget:
@@ -103,7 +106,7 @@ async def _fill(at: Interpreter, decoding: HoleRun, ids: Sequence[int], shown: C
             await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
 
     if decoding.reason is None:
-        await at.run.begin_hole(decoding.name)
+        await at.run.begin_hole(decoding.name, ids)
         batch = await at.run.batch()
         await at.run.decoder.fill(decoding, ids, batch.ask, told, at.random)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from contextvars import ContextVar
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ class Interpreter:
     async def hole(self, index: int, slots: Sequence[Any], type: object = None, decorators: Sequence[object] = ()) -> Any:
         """Decode a hole; its value."""
         hole, ready = self.program.holes[index], deco.prepared(decorators)
+        if hole.has_type and type is None:
+            type = NoneType
         for function in deco.steps(ready, "pre"):
             given = await deco.call(function, hole.name, self)
             if isinstance(given, str):

@@ -106,11 +106,11 @@ class Run:
             self._batch.branches = self.decoder.n
         return self._batch
 
-    async def begin_hole(self, name: str) -> None:
-        """Tell a session that wants to know (a scripted model's) that the next call begins a hole."""
+    async def begin_hole(self, name: str, prompt: Sequence[int]) -> None:
+        """Tell a session that wants to know (a scripted model's) that a hole begins after these ids."""
         begin = getattr(await self.session(), "begin_hole", None)
         if begin is not None:
-            begin(name)
+            begin(name, prompt)
 
     def branch_ended(self) -> None:
         """A branch asks no more; the others need not wait for it."""
