@@ -15,6 +15,7 @@ from lmqlc.grammar.lalr import END
 from lmqlc.grammar.tokens import GROUP, NAME, OP, STRING, Line, Token, scan_group
 
 _OPENS_STRING = re.compile(r"(?:[\s(\\]|\#[^\r\n]*)*(?:[rRuU]?[\"'])")
+_MOST_PARENTHESES = 8
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -123,7 +124,9 @@ class Lexer:
         """The tokens of a parenthesised string (with clauses, perhaps); empty where the parentheses hold something else."""
         if not _OPENS_STRING.match(self.text, group[1] + 1):
             return []
-        while group[0] == GROUP and self.text[group[1]] == "(" and self.text[group[2] - 1] == ")":
+        for _ in range(_MOST_PARENTHESES):
+            if group[0] != GROUP or self.text[group[1]] != "(" or self.text[group[2] - 1] != ")":
+                break
             inner = scan_group(self.text, group[1] + 1, group[2] - 1)
             if len(inner) != 1 or inner[0][0] == STRING:
                 return inner if inner and self._string_run(inner) else []

@@ -27,6 +27,7 @@ from lmqlc.grammar.tokens import Line, scan
 
 _FORBIDDEN = re.compile(r"[\0\ud800-\udfff]")
 _MOST_FORBIDDEN = 5
+MOST_FINDINGS = 100
 
 
 def parse(text: str, name: str = "<string>", *, prompts: bool = True, decoders: Iterable[str] = ()) -> Query:
@@ -47,8 +48,22 @@ def parse_with_diagnostics(
     """As `parse`, with the warnings; the query is None where there are errors. Findings are in the order of the text."""
     work = _Work(Source(name, text), prompts=prompts, decoders=frozenset(decoders))
     query = work.query()
-    found = sorted(work.diagnostics, key=lambda finding: (finding.span.start if finding.span else 0, finding.code))
+    found = _shown(work.diagnostics)
     return (None if any(finding.severity == "error" for finding in found) else query), found
+
+
+def _shown(findings: list[Diagnostic]) -> list[Diagnostic]:
+    """The findings in the order of the text; of very many only the first, errors before warnings."""
+    kept = findings
+    if len(findings) > MOST_FINDINGS:
+        kept = sorted(findings, key=lambda finding: (finding.severity != "error", _order(finding)))[:MOST_FINDINGS]
+        text = f"{len(findings) - MOST_FINDINGS} more findings are not shown"
+        kept.append(Diagnostic("L0108", "note", text, None, hint="mend these first"))
+    return sorted(kept, key=_order)
+
+
+def _order(finding: Diagnostic) -> tuple[int, str]:
+    return (finding.span.start if finding.span else -1), finding.code
 
 
 class _Work:
@@ -109,20 +124,22 @@ class _Work:
 
     def _sort_clauses(self, structure: Structure) -> tuple[list[RawClause], dict[int, list[RawClause]]]:
         """The clauses of the program, and those of each query string by its start."""
-        whole, inline = list(structure.clauses), {}
+        whole: list[RawClause] = list(structure.clauses)
+        inline: dict[int, list[RawClause]] = {}
         for start, prompt in structure.prompts.items():
-            own = [clause for clause in prompt.clauses if not self._of_program(clause, start, structure)]
-            whole += [clause for clause in prompt.clauses if clause not in own]
-            if own:
-                inline[start] = own
+            single, outer = self._position(start, structure)
+            for clause in prompt.clauses:
+                if single or (outer and clause.kind == "from"):
+                    whole.append(clause)
+                else:
+                    inline.setdefault(start, []).append(clause)
         return sorted(whole, key=lambda clause: clause.start), inline
 
-    def _of_program(self, clause: RawClause, string: int, structure: Structure) -> bool:
-        """Whether a clause behind a query string is one of the program: all of them in a one-line query, else only `from`."""
-        if structure.header is not None and structure.form == "single":
-            return string > structure.header.start
+    def _position(self, string: int, structure: Structure) -> tuple[bool, bool]:
+        """Whether a query string is a whole one-line query, whose clauses are the program's; whether it stands at the top of the program."""
+        single = structure.header is not None and structure.form == "single" and string > structure.header.start
         line = self.places.starts[self.places.place(string)[0] - 1]
-        return clause.kind == "from" and self.text[line:string].strip("(") == ""
+        return single, self.text[line:string].strip("(") == ""
 
     def _check_body(self, structure: Structure, whole: list[RawClause]) -> None:
         if structure.form == "bare" and structure.header is not None:

@@ -104,6 +104,8 @@ def _field_end(text: str, at: int, depth: int, loose: bool) -> int | None:
     level = 0
     while match := _IN_FIELD.search(text, at):
         found, at = match.group(), match.end()
+        if found[0] == "#":
+            continue
         if found[-1] in "\"'":
             head = found.lstrip("rRbBuUfFtT")
             nested = string_kind(found[: -len(head)]) == FSTRING
