@@ -286,6 +286,7 @@ def main() -> None:
     if not folders:
         parser.error("name the folders of some tokenizers")
     gc.disable()
+    torch.set_num_threads(1)  # the peers apply masks with torch; one thread each, as for everything else
     for folder in folders:
         run(folder, chosen.engines.split(","), [row for row in ROWS if chosen.rows in row.name])
 

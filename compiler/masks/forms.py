@@ -53,6 +53,11 @@ class Mask:
         return self._ids
 
     @property
+    def has_row(self) -> bool:
+        """Whether `row` is in memory."""
+        return self._row is not None
+
+    @property
     def row(self) -> Scores:
         """float32[width]: +inf where allowed, -inf where not."""
         if self._row is None:

@@ -161,13 +161,13 @@ def forget_indexes() -> None:
     _kept.clear()
 
 
-_WORTH_STORING = 4096
+WORTH_STORING = 4096
 """Smaller vocabularies are built faster than a file is opened."""
 
 
 def _build_and_store(vocabulary: Vocabulary) -> VocabularyIndex:
     index = build_index(vocabulary)
-    if len(vocabulary) >= _WORTH_STORING:
+    if len(vocabulary) >= WORTH_STORING:
         arrays = {name: getattr(index, name) for name in _ARRAYS}
         with contextlib.suppress(OSError):  # A cache that cannot be written is no reason to fail.
             write_arrays(cache_folder() / _file_name(vocabulary), arrays, _meta(vocabulary))
@@ -184,7 +184,7 @@ def _meta(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _stored(vocabulary: Vocabulary) -> VocabularyIndex | None:
     """The index from disk, None where there is none that is sound."""
-    if len(vocabulary) < _WORTH_STORING:
+    if len(vocabulary) < WORTH_STORING:
         return None
     try:
         arrays, meta = read_arrays(cache_folder() / _file_name(vocabulary))
