@@ -7,13 +7,14 @@ the formula is taken apart into regular residues and judged beside those (see `c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import operands
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
-from lmqlc.compiler.automata.problems import unsatisfiable
+from lmqlc.compiler.automata.problems import BAD_TYPE, error, unsatisfiable
 from lmqlc.compiler.masks.atoms import TextAtom
 from lmqlc.compiler.masks.combine import Combination, Encode, Parts
 from lmqlc.compiler.masks.custom import CustomAtom
@@ -25,8 +26,27 @@ from lmqlc.compiler.masks.schemas import schema_of
 from lmqlc.compiler.masks.token_automaton import link
 from lmqlc.compiler.passes.normalize import normalize
 from lmqlc.compiler.passes.stops import split_stops
+from lmqlc.compiler.types import is_plain_text, is_recursive
 from lmqlc.grammar.errors import UnsatisfiableConstraint
 from lmqlc.grammar.source import Source
+
+
+def _typed(constraint: c.Constraint) -> c.Constraint:
+    """The formula with types instead of `JSON(X, T)` where T is a Python type that is written as JSON."""
+    if isinstance(constraint, c.And | c.Or):
+        return replace(constraint, args=tuple(map(_typed, constraint.args)))
+    if isinstance(constraint, c.Not):
+        return replace(constraint, arg=_typed(constraint.arg))
+    if not isinstance(constraint, c.Json) or constraint.schema is None:
+        return constraint
+    schema = operands.value(constraint.schema)
+    if schema is None or isinstance(schema, bool | dict | str | int | float | list | tuple):
+        return constraint
+    if is_plain_text(schema):
+        message = f"JSON(X, …) takes a schema, or a type with parts, not {getattr(schema, '__name__', schema)!s:.80}"
+        raise error(BAD_TYPE, message, constraint.span, "write `type(X) is …` for a plain type")
+    return c.TypeIs(constraint.schema, constraint.span)
+
 
 Adapt = Callable[[TextAutomaton], TextAutomaton]
 
@@ -38,6 +58,8 @@ def is_regular(constraint: c.Constraint) -> bool:
 
 def is_external(atom: c.Constraint) -> bool:
     """Whether an atom is beyond the regular fragment."""
+    if isinstance(atom, c.TypeIs):
+        return is_recursive(operands.value(atom.type))
     return isinstance(atom, c.Json | c.Grammar | c.Custom)
 
 
@@ -59,6 +81,7 @@ def compose(
     Raises UnsatisfiableConstraint where no text, or none within the budget, can meet it; UnsupportedConstraint and LmqlCompileError for
     what cannot be compiled.
     """
+    constraint = _typed(constraint)
     adapt = with_space or (lambda automaton: automaton)
     if is_regular(constraint):
         return link(adapt(build(constraint, source=source)), vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
@@ -87,7 +110,7 @@ def compose(
 
 def text_holds(constraint: c.Constraint, text: str, tokens: int, *, source: Source | None = None) -> bool:
     """Whether a whole text of `tokens` tokens meets a constraint without slots, regular or not. Stops count as true."""
-    rest, _ = split_stops(normalize(constraint))
+    rest = _typed(split_stops(normalize(constraint))[0])
     externals = external_atoms(rest, is_external)
     data = text.encode("utf-8", "surrogatepass")
     values = tuple(_judged(_atom(external, _BYTES), data) for external in externals)
@@ -120,8 +143,8 @@ def _atom(atom: c.Constraint, vocabulary: Vocabulary) -> TextAtom:
     if isinstance(atom, c.Grammar):
         return lark_engine(operands.value(atom.grammar), vocabulary, atom.span)
     if isinstance(atom, c.Json):
-        schema = True if atom.schema is None else operands.value(atom.schema)
-        known = schema is None or isinstance(schema, bool | dict | str | int | float | list | tuple)
-        return json_engine(schema if known else schema_of(schema, atom.span), vocabulary, atom.span)
+        return json_engine(True if atom.schema is None else operands.value(atom.schema), vocabulary, atom.span)
+    if isinstance(atom, c.TypeIs):
+        return json_engine(schema_of(operands.value(atom.type), atom.span), vocabulary, atom.span)
     assert isinstance(atom, c.Custom)
     return CustomAtom(operands.value(atom.function), [operands.value(arg) for arg in atom.args], atom.span)

@@ -2,8 +2,8 @@
 
 A residue knows only what the formula says under assumed values of its external atoms, so at a phrase's end it cannot know whether decoding
 stops. Its automaton is widened to allow both: a token may overrun a possible stop, and a removed phrase may follow an accepted text; but
-nothing is lost by going on. A state is the residue's own state with the phrases begun. A token that overruns a possible stop, and
-is no way to go on, leads to one more state, where decoding ends. At a token's end that chance is past: `settled` gives the state without it.
+nothing is lost by going on. A state is the residue's own state with the phrases begun. A token that overruns a possible stop, and is
+no way to go on, leads to one more state, where decoding ends. At a token's end that chance is past: `settled` gives the state without it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.phrases import Phrase
 

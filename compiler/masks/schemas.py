@@ -7,14 +7,14 @@ otherwise. Inside `allOf`, `not` and conditionals objects stay as they are: ther
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import enum
+import re
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
-from lmqlc.compiler.automata.problems import UNSUPPORTED, error
-from lmqlc.grammar.errors import LmqlCompileError
+from lmqlc.compiler.automata.problems import BAD_TYPE, UNSUPPORTED, error
+from lmqlc.compiler.types import Fixed, Kind, ListOf, Pattern, Plain, RecursionFound, shape_of
 from lmqlc.grammar.source import Span
 
 Schema = dict[str, Any]
@@ -46,119 +46,143 @@ def close_objects(schema: Any, depth: int = 0) -> Any:
 
 
 def schema_of(python_type: Any, span: Span | None = None) -> Schema:
-    """The JSON schema of a Python type; classes become definitions, so that they may refer to themselves.
+    """The JSON schema of a Python type that contains itself, with the same reading of types as `types.shape_of`.
 
-    Dataclasses, TypedDict, pydantic models, enums, `Literal`, unions, lists, tuples, dicts with string keys, dates and the plain types.
-    Raises UnsupportedConstraint for any other.
+    Classes with fields become definitions, so that they may refer to themselves. Raises LmqlCompileError for what is no type of a hole.
     """
     made = _Definitions(span)
     schema = made.schema(python_type)
     return {**schema, "$defs": made.found} if made.found else schema
 
 
-_PLAIN: dict[Any, Schema] = {
-    str: {"type": "string"},
-    int: {"type": "integer"},
-    float: {"type": "number"},
-    bool: {"type": "boolean"},
-    None: {"type": "null"},
-    type(None): {"type": "null"},
+_ANY: dict[Any, Schema] = {
     Any: {},
+    object: {},
     list: {"type": "array"},
+    tuple: {"type": "array"},
     dict: {"type": "object"},
-    datetime.date: {"type": "string", "format": "date"},
-    datetime.datetime: {"type": "string", "format": "date-time"},
-    datetime.time: {"type": "string", "format": "time"},
 }
+_KINDS: dict[Kind, Schema] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "none": {"type": "null"},
+    "date": {"type": "string", "format": "date"},
+    "time": {"type": "string", "format": "time"},
+    "datetime": {"type": "string", "format": "date-time"},
+}
+_NUMBER_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_TEXT_BOUNDS = {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"}
+_LIST_BOUNDS = {"min_length": "minItems", "max_length": "maxItems"}
 
 
 class _Definitions:
-    """Writes schemas, and collects one definition for every class met."""
+    """Writes schemas, and collects one definition for every class with fields. What does not recurse is read as a shape."""
 
     def __init__(self, span: Span | None) -> None:
         self.found: dict[str, Schema] = {}
         self._names: dict[Any, str] = {}
         self._span = span
 
-    def schema(self, python_type: Any) -> Schema:
+    def schema(self, given: Any) -> Schema:
+        if isinstance(given, type) and _has_fields(given) and typing.get_origin(given) is None:
+            return self._named(given)
         try:
-            if python_type in _PLAIN:
-                return _PLAIN[python_type]
+            if given in _ANY:
+                return _ANY[given]
         except TypeError:
-            raise self._unsupported(python_type) from None
-        if hasattr(python_type, "model_json_schema"):
-            return self._named(python_type, self._pydantic)
-        if isinstance(python_type, type) and issubclass(python_type, enum.Enum):
-            return {"enum": [member.value for member in python_type]}
-        if dataclasses.is_dataclass(python_type) or typing.is_typeddict(python_type):
-            return self._named(python_type, self._record)
-        return self._generic(python_type)
-
-    def _generic(self, python_type: Any) -> Schema:
-        origin, args = typing.get_origin(python_type), typing.get_args(python_type)
-        if origin in (typing.Annotated, typing.Required, typing.NotRequired):
+            return self._leaf(given)
+        origin, args = typing.get_origin(given), typing.get_args(given)
+        if origin is typing.Annotated:
+            return self._bounded(args[0], given.__metadata__)
+        if origin in (typing.Required, typing.NotRequired, typing.ClassVar, typing.Final):
             return self.schema(args[0])
-        if origin is typing.Literal:
-            return {"enum": [value.value if isinstance(value, enum.Enum) else value for value in args]}
         if origin in (typing.Union, types.UnionType):
             return {"anyOf": [self.schema(arg) for arg in args]}
-        if origin is list:
+        if origin in (list, set, frozenset) or (origin is tuple and len(args) == 2 and args[1] is Ellipsis):
             return {"type": "array", "items": self.schema(args[0])}
         if origin is tuple:
-            return self._tuple(args)
+            items = [self.schema(arg) for arg in args if arg != ()]
+            return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
         if origin is dict and args[0] is str:
             return {"type": "object", "additionalProperties": self.schema(args[1])}
-        raise self._unsupported(python_type)
+        return self.schema(given.__supertype__) if hasattr(given, "__supertype__") else self._leaf(given)
 
-    def _tuple(self, args: tuple[Any, ...]) -> Schema:
-        if len(args) == 2 and args[1] is Ellipsis:
-            return {"type": "array", "items": self.schema(args[0])}
-        items = [self.schema(arg) for arg in args if arg != ()]
-        return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
+    def _leaf(self, given: Any) -> Schema:
+        """A type without parts that could recurse."""
+        shape = shape_of(given, self._span)
+        if isinstance(shape, Plain):
+            names = _TEXT_BOUNDS if shape.kind == "str" else _NUMBER_BOUNDS
+            return {**_KINDS[shape.kind], **{names[name]: value for name, value in shape.bounds}}
+        if isinstance(shape, Fixed):
+            return {"enum": [written for written, _ in shape.options]}
+        if isinstance(shape, Pattern) and not shape.flags & ~re.UNICODE:
+            return {"type": "string", "pattern": f"^(?:{shape.source})$"}
+        message = f"{getattr(given, '__name__', given)!s:.80} cannot stand in a type that contains itself"
+        raise error(UNSUPPORTED, message, self._span)
 
-    def _named(self, python_type: Any, write: Any) -> Schema:
-        """A reference to the definition of a class, written when the class is met first."""
-        if python_type not in self._names:
-            base, number = python_type.__name__, 2
-            name = base
-            while name in self.found:
-                name, number = f"{base}{number}", number + 1
-            self._names[python_type] = name
-            self.found[name] = {}
-            self.found[name] = write(python_type)
-        return {"$ref": f"#/$defs/{_escaped(self._names[python_type])}"}
-
-    def _record(self, python_type: Any) -> Schema:
-        """A dataclass (all fields that are given when it is made) or a TypedDict (its optional keys may be left out)."""
-        hints = self._hints(python_type)
-        if dataclasses.is_dataclass(python_type):
-            names = [field.name for field in dataclasses.fields(python_type) if field.init]
-            required = names
-        else:
-            names, required = list(hints), [name for name in hints if name in python_type.__required_keys__]
-        properties = {name: self.schema(hints[name]) for name in names}
-        return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
-
-    def _hints(self, python_type: Any) -> dict[str, Any]:
+    def _bounded(self, inner: Any, metadata: tuple[Any, ...]) -> Schema:
+        """A type with the conditions of its annotations; on a union they hold for every option but None."""
+        if typing.get_origin(inner) in (typing.Union, types.UnionType):
+            parts = [self.schema(arg) if arg is type(None) else self._bounded(arg, metadata) for arg in typing.get_args(inner)]
+            return {"anyOf": parts}
         try:
-            return typing.get_type_hints(python_type, localns={python_type.__name__: python_type})
+            return self._leaf(typing.Annotated[(inner, *metadata)])
+        except RecursionFound:
+            # A list of lengths alone can be bounded besides; reading the same conditions on a plain list refuses all others.
+            shape = shape_of(typing.Annotated[(list[str], *metadata)], self._span)
+            bounds = shape.bounds if isinstance(shape, ListOf) else ()
+            schema = self.schema(inner)
+            if bounds and schema.get("type") != "array":
+                raise error(UNSUPPORTED, f"the condition {bounds[0][0]} is not supported for this type", self._span) from None
+            return {**schema, **{_LIST_BOUNDS[name]: value for name, value in bounds}}
+
+    def _named(self, given: Any) -> Schema:
+        """A reference to the definition of a class, written when the class is met first."""
+        if given not in self._names:
+            name, number = given.__name__, 2
+            while name in self.found:
+                name, number = f"{given.__name__}{number}", number + 1
+            self._names[given] = name
+            self.found[name] = {}
+            fields = list(self._fields(given))
+            self.found[name] = {
+                "type": "object",
+                "properties": {key: schema for key, schema, _ in fields},
+                "required": [key for key, _, required in fields if required],
+                "additionalProperties": False,
+            }
+        return {"$ref": f"#/$defs/{self._names[given]}"}
+
+    def _fields(self, given: Any) -> Iterator[tuple[str, Schema, bool]]:
+        """Key, schema, and whether the key must be there."""
+        if hasattr(given, "model_fields"):
+            for name, field in given.model_fields.items():
+                alias = field.validation_alias or field.alias or name
+                if not isinstance(alias, str):
+                    raise error(UNSUPPORTED, f"the alias of {given.__name__}.{name} is not a plain name", self._span)
+                schema = self._bounded(field.annotation, tuple(field.metadata)) if field.metadata else self.schema(field.annotation)
+                yield alias, schema, field.is_required()
+            return
+        hints = self._hints(given)
+        if dataclasses.is_dataclass(given):
+            for part in dataclasses.fields(given):
+                if part.init:
+                    yield part.name, self.schema(hints[part.name]), True
+        else:
+            for name, hint in hints.items():
+                origin = typing.get_origin(hint)  # as written: annotations kept as strings hide it from `__required_keys__`
+                required = origin is typing.Required or (name in given.__required_keys__ and origin is not typing.NotRequired)
+                yield name, self.schema(hint), required
+
+    def _hints(self, given: Any) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(given, localns={given.__name__: given}, include_extras=True)
         except NameError as problem:
-            raise self._unsupported(python_type, f": {problem}") from problem
-
-    def _pydantic(self, python_type: Any) -> Schema:
-        """The model's own schema; its inner definitions move to the outer ones."""
-        schema: Schema = python_type.model_json_schema(ref_template="#/$defs/{model}")
-        inner = schema.pop("$defs", {})
-        for name, part in inner.items():
-            self.found.setdefault(name, part)
-        own = schema.get("$ref")
-        return inner[own.rsplit("/", 1)[-1]] if own and set(schema) == {"$ref"} else schema
-
-    def _unsupported(self, python_type: Any, detail: str = "") -> LmqlCompileError:
-        name = getattr(python_type, "__name__", repr(python_type))
-        message = f"the type {name!s:.80} has no JSON form{detail}"
-        return error(UNSUPPORTED, message, self._span)
+            message = f"a field of {given.__name__} has an unknown type: {problem}"
+            raise error(BAD_TYPE, message, self._span, "define it first") from None
 
 
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+def _has_fields(given: type) -> bool:
+    return hasattr(given, "model_fields") or dataclasses.is_dataclass(given) or typing.is_typeddict(given)
