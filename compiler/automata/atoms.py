@@ -9,7 +9,7 @@ from typing import Any
 
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import counts, numbers, operands
-from lmqlc.compiler.automata.charset import tested
+from lmqlc.compiler.automata.charset import by_method
 from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.machine import containing, ending, substrings, words
 from lmqlc.compiler.automata.pattern_errors import read_pattern
@@ -54,9 +54,9 @@ class Atoms:
     def _text_is(self, atom: c.TextIs) -> Node:
         build = self._build
         if atom.test in ("isdigit", "isalpha", "isalnum"):
-            return build.repeat(build.chars(tested(atom.test)), 1)
-        wanted, other = tested(atom.test), tested("islower" if atom.test == "isupper" else "isupper")
-        allowed = ~(other | (tested("istitle") - tested("isupper")))
+            return build.repeat(build.chars(by_method(atom.test)), 1)
+        wanted, other = by_method(atom.test), by_method("islower" if atom.test == "isupper" else "isupper")
+        allowed = ~(other | (by_method("istitle") - by_method("isupper")))
         return build.sequence([build.repeat(build.chars(allowed - wanted)), build.chars(wanted), build.repeat(build.chars(allowed))])
 
     def _matches(self, atom: c.Matches) -> Node:

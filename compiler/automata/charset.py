@@ -129,7 +129,7 @@ def category(name: str, ascii_only: bool) -> CharSet:
 
 
 @cache
-def tested(test: str) -> CharSet:
+def by_method(test: str) -> CharSet:
     """The characters c for which `c.isdigit()`, `c.isalpha()`, … holds; `test` is the method's name."""
     return CharSet.of(_runs(test, _candidates(test)))
 
