@@ -83,6 +83,11 @@ class Tokenizer(Protocol):
         """The ids the tokenizer puts before every text (often a BOS token); may be empty."""
         ...
 
+    @property
+    def bos_id(self) -> int | None:
+        """The id that begins a text, for prompts that are empty otherwise; None where the tokenizer has none."""
+        ...
+
     def encode(self, text: str, *, first: bool) -> list[int]:
         """Ids of `text`; no special token ever comes from the text itself. `first`: the text starts the prompt (a
         tokenizer that marks word starts, as SentencePiece does, adds its dummy space only there)."""

@@ -26,6 +26,8 @@ COMMON_WORDS = (
 class ByteTokenizer:
     """`Tokenizer` over bytes and `words`. `chat`: with special tokens for turns: `<role>` text `<end>`."""
 
+    bos_id: int | None = None
+
     def __init__(self, words: Sequence[str] = COMMON_WORDS, *, chat: bool = False) -> None:
         spoken = [b"", *(bytes([value]) for value in range(256)), *(word.encode() for word in words)]
         self._turn = {role: len(spoken) + i for i, role in enumerate((*ROLES, "end"))} if chat else {}

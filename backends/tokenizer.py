@@ -31,7 +31,8 @@ class HFTokenizer:
     """A `tokenizers.Tokenizer` (the fast tokenizers of Hugging Face) as the project's `Tokenizer`.
 
     core: the tokenizer; it is copied before it is changed unless `owned`. eos, special: further end-of-text and special tokens, as ids
-    or names, beside those its file marks as special. width: the width of the model's logits, where it exceeds the vocabulary.
+    or names, beside those its file marks as special. width: the width of the model's logits, where it exceeds the vocabulary. bos: the
+    token that begins a text.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class HFTokenizer:
         width: int | None = None,
         template: ChatTemplate | None = None,
         owned: bool = False,
+        bos: TokenName | None = None,
     ) -> None:
         self._given = core
         self._owned = owned
@@ -51,6 +53,7 @@ class HFTokenizer:
         self._width = width
         self._template = template
         self._lock = threading.Lock()
+        self.bos_id = None if bos is None else self._id(bos)
 
     def _id(self, token: TokenName) -> int | None:
         return token if isinstance(token, int) else self._given.token_to_id(token)
@@ -236,7 +239,7 @@ def _from_path(path: Path, ends: list[TokenName], width: int | None) -> Tokenize
     core = read_core(file)
     facts: TokenizerFacts = read_facts(file.parent)
     known = [*facts.eos, *_known(core, ends)]
-    return HFTokenizer(core, eos=known, special=facts.special, width=width, template=facts.template, owned=True)
+    return HFTokenizer(core, eos=known, special=facts.special, width=width, template=facts.template, owned=True, bos=facts.bos)
 
 
 def read_core(file: Path) -> Any:

@@ -15,11 +15,12 @@ _SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "cls_token"
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """eos: ids and names of the tokens that end a text. special: names of the tokens that write none."""
+    """eos: ids and names of the tokens that end a text. special: names of the tokens that write none. bos: the token that begins one."""
 
     eos: tuple[int | str, ...]
     special: tuple[str, ...]
     template: ChatTemplate | None
+    bos: int | str | None = None
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -70,8 +71,10 @@ def read_facts(directory: Path) -> TokenizerFacts:
     """The facts of a model directory; files that are not there say nothing."""
     config = read_json(directory / "special_tokens_map.json") | read_json(directory / "tokenizer_config.json")
     names = {key: text for key, value in config.items() if key.endswith("_token") and (text := _text(value)) is not None}
-    generation = read_json(directory / "generation_config.json")
-    ends = eos_ids(generation) or eos_ids(read_json(directory / "config.json"))
+    generation, model = read_json(directory / "generation_config.json"), read_json(directory / "config.json")
+    ends = eos_ids(generation) or eos_ids(model)
+    begins = names.get("bos_token", generation.get("bos_token_id", model.get("bos_token_id")))
     named: tuple[int | str, ...] = (names["eos_token"],) if "eos_token" in names else ()
     special = tuple(names[key] for key in _SPECIAL_KEYS if key in names)
-    return TokenizerFacts((*ends, *named), special, _template(directory, config, names))
+    bos = begins if isinstance(begins, int | str) else None
+    return TokenizerFacts((*ends, *named), special, _template(directory, config, names), bos)

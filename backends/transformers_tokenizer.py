@@ -25,7 +25,8 @@ def from_transformers(tokenizer: Any, *, eos: Iterable[int | str] = (), width: i
     from lmqlc.backends.tokenizer import HFTokenizer
 
     special = [i for i in tokenizer.all_special_ids if i != tokenizer.pad_token_id or len(tokenizer.pad_token) > 1]
-    return HFTokenizer(core, eos=ends, special=special, width=width, template=template, owned=owned)
+    bos = tokenizer.bos_token_id
+    return HFTokenizer(core, eos=ends, special=special, width=width, template=template, owned=owned, bos=bos)
 
 
 def from_directory(path: Path, *, eos: Iterable[int | str] = (), width: int | None = None) -> Tokenizer:
@@ -48,6 +49,7 @@ class PythonTokenizer:
 
     def __init__(self, tokenizer: Any, *, eos: Iterable[int | str], width: int | None, template: ChatTemplate | None) -> None:
         self._tokenizer = tokenizer
+        self.bos_id: int | None = tokenizer.bos_token_id
         self._eos = [i if isinstance(i, int) else tokenizer.convert_tokens_to_ids(i) for i in eos]
         self._width = width
         self._template = template

@@ -92,14 +92,14 @@ class Prompt:
         self._turns, self._role, self._content = list(mark.turns), mark.role, mark.content
 
     def _plain_head(self, tokenizer: Tokenizer) -> list[int]:
-        """The tokenizer's own prefix; an empty prompt starts from an end-of-text token where there is no prefix."""
+        """The tokenizer's own prefix; an empty prompt starts from the token that begins a text, else from an end-of-text token."""
         head = tokenizer.prefix()
         if head or self._pending:
             return head
-        ends = tokenizer.vocabulary.eos_ids
-        if not ends:
+        starts = [i for i in (tokenizer.bos_id, *tokenizer.vocabulary.eos_ids) if i is not None]
+        if not starts:
             raise LmqlError("the prompt is empty, and the model has no token that a text could start from; write some text first")
-        return [ends[0]]
+        return starts[:1]
 
     def _chat_head(self, tokenizer: Tokenizer) -> list[int]:
         """Everything the chat template writes before the content of the open turn."""

@@ -58,7 +58,7 @@ def generated(path: Path, prompt: str) -> list[int]:
     model = AutoModelForCausalLM.from_pretrained(path).eval()
     ids = tokenizer(prompt, return_tensors="pt").input_ids.long()
     if ids.shape[1] == 0:
-        ids = torch.tensor([[tokenizer.bos_token_id if path.name == "llama" else tokenizer.eos_token_id]])
+        ids = torch.tensor([[tokenizer.bos_token_id]])
     with torch.inference_mode():
         out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=TOKENS, pad_token_id=1)
     return [int(i) for i in out[0, ids.shape[1] :]]
