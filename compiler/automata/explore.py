@@ -80,17 +80,19 @@ class _Explorer:
 
     def run(self) -> CharStates:
         moves: list[list[Moves]] = [[[]] for _ in self._regions]
-        accepts, stops = [0], [0]
+        accepts, stops, holds = [0], [0], [0]
         for state in self._order:
             accepted, stopped = self._judge(state)
             accepts.append(accepted & ~stopped)
             stops.append(stopped)
+            holds.append(accepted)
             for at, found in enumerate(self._moves(state, stopped)):
                 moves[at].append(found)
             if len(self._order) > MAX_STATES:
                 raise LimitExceeded("states")
         alike = all(found == moves[0] for found in moves[1:])
-        return CharStates(self._rows.partition, 1, moves[:1] if alike else [moves[at] for at in self._owners], accepts, stops)
+        by_region = moves[:1] if alike else [moves[at] for at in self._owners]
+        return CharStates(self._rows.partition, 1, by_region, accepts, stops, holds)
 
     def _judge(self, state: tuple[Node, ...]) -> tuple[int, int]:
         """The regions in which the formula holds, and those in which a stop ends here."""
