@@ -7,6 +7,11 @@ from lmqlc.compiler.constraints import Constraint, Slot
 from lmqlc.compiler.findings import Findings
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlCompileError, UnsupportedConstraint
+from lmqlc.grammar.source import Source
+
+MAX_SECONDS = 1.0
+MAX_STATES = 20_000
+"""Bounds on the search for a text that meets a constraint; past them nothing is said."""
 
 
 def check_constraints(program: Program, findings: Findings) -> None:
@@ -17,14 +22,30 @@ def check_constraints(program: Program, findings: Findings) -> None:
 
 
 def _check(constraint: Constraint, findings: Findings) -> None:
-    from lmqlc.compiler.automata.build import build
-    from lmqlc.compiler.passes.conflict import vacuous
+    from lmqlc.compiler.automata.limits import LimitExceeded
+    from lmqlc.compiler.passes.conflict import conflict, vacuous
 
+    source = findings.source
     try:
-        build(constraint, source=findings.source)
-        found = vacuous(constraint, findings.source)
-    except UnsupportedConstraint:
-        return  # whether a backend can hold it is known when the program runs
+        found = vacuous(constraint, source) if _is_possible(constraint, source) else [conflict(constraint, source)]
+    except (UnsupportedConstraint, LimitExceeded, RecursionError):
+        return  # what can hold it, and whether it is too large, is known when the program runs
     except LmqlCompileError as error:
         found = list(error.diagnostics)
     findings.diagnostics.extend(finding for finding in found if finding not in findings.diagnostics)
+
+
+def _is_possible(constraint: Constraint, source: Source) -> bool:
+    """Some text, with some count of tokens, meets a constraint; its stops add no condition. No automaton is built to know it."""
+    from lmqlc.compiler.automata.expression import Expressions
+    from lmqlc.compiler.automata.formula import conjuncts, regions
+    from lmqlc.compiler.automata.search import shortest
+    from lmqlc.compiler.passes.fold import fold
+    from lmqlc.compiler.passes.normalize import normalize
+    from lmqlc.compiler.passes.stops import split_stops
+
+    rest = fold(split_stops(normalize(constraint))[0])
+    build = Expressions(MAX_SECONDS)
+    return any(
+        shortest(build, build.intersection(conjuncts(build, rest, tokens, source)), MAX_STATES) is not None for tokens in regions(rest)
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 
 from lmqlc.compiler.check_constraints import check_constraints
 from lmqlc.compiler.close import close
@@ -70,6 +69,8 @@ def _parse(source: Source, findings: Findings) -> Query | None:
     """The syntax tree. Decoders of other packages are looked up only where a program would not parse without them."""
     query, diagnostics = parse_with_diagnostics(source.text, source.name)
     if query is None:
+        from importlib.metadata import entry_points  # slow to import, and seldom needed
+
         others = [entry.name for entry in entry_points(group=DECODER_GROUP)]
         if others:
             query, diagnostics = parse_with_diagnostics(source.text, source.name, decoders=others)

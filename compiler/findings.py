@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -67,6 +66,8 @@ def span_of(node: ast.AST, source: Source) -> Span:
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
     """The known name most like `name`, upper and lower case alike; None where none is near."""
+    import difflib  # for a hint only
+
     by_key = {other.casefold(): other for other in sorted(known, reverse=True)}
     found = difflib.get_close_matches(name.casefold(), by_key, n=1, cutoff=cutoff)
     return by_key[found[0]] if found else None
