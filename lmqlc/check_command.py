@@ -12,7 +12,7 @@ from lmqlc.sources import read_source
 
 
 def check_command(files: Sequence[str]) -> int:
-    """Print the findings of every file to standard error, a summary to standard output; 1 where there is an error, else 0."""
+    """Print the findings of every file, then a summary, to standard error; 1 where there is an error, else 0."""
     errors = warnings = 0
     for file in files:
         source, found = _findings(file)
@@ -20,7 +20,7 @@ def check_command(files: Sequence[str]) -> int:
             print(render_all(found, source), file=sys.stderr)
         errors += sum(finding.severity == "error" for finding in found)
         warnings += sum(finding.severity == "warning" for finding in found)
-    print(f"{_count(len(files), 'file')} checked: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
+    print(f"{_count(len(files), 'file')} checked: {_count(errors, 'error')}, {_count(warnings, 'warning')}", file=sys.stderr)
     return 1 if errors else 0
 
 
