@@ -72,8 +72,9 @@ class Clauses:
         """A `distribution` clause."""
         if raw is None or raw.name is None:
             return None
-        name = unicodedata.normalize("NFKC", self.fragments.places.text[raw.name.start : raw.name.end])
-        if not name or keyword.iskeyword(name) or not name.isidentifier():
+        written = self.fragments.places.text[raw.name.start : raw.name.end]
+        name = unicodedata.normalize("NFKC", written)
+        if keyword.iskeyword(name) or not written.isidentifier():
             self._report("L0311", "`distribution` needs a hole and its options", raw.span, f"write it as in {_EXAMPLES['distribution']}")
             return None
         options = self._expression(raw)

@@ -50,6 +50,11 @@ def clear_clause(text: str, tokens: list[Token]) -> bool:
     return kind in STRINGS or kind == NUMBER or text[start] in "{~@"
 
 
+def unfinished_import(text: str, tokens: list[Token]) -> bool:
+    """Whether a `from` line is nothing but a module's name."""
+    return all(kind == NAME or text[start:end].strip(".") == "" for kind, start, end in tokens)
+
+
 def _name_starts_clause(text: str, word: str, tokens: list[Token]) -> bool:
     if word == "not":
         return not (len(tokens) > 2 and text[tokens[2][1] : tokens[2][2]] == "in")

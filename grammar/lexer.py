@@ -39,9 +39,11 @@ class Lexer:
         self.symbols: list[Symbol] = []
         self.bound: set[str] = set()
         self.header = False
+        self.closed = False
         self.prompted = False
         self.indents = [0]
         self.row = 0
+        self._single = False
         self._tail_clear = False
         self._tail = self._tail_rows()
 
@@ -74,15 +76,14 @@ class Lexer:
         tokens, text = line.tokens, self.text
         word = text[tokens[0][1] : tokens[0][2]] if tokens[0][0] == NAME else ""
         if word in CLAUSES and self._clause_line(line):
-            self._clauses(self._gather(line, 0), 0)
+            if not (line.indent or self.closed) and (self.row <= self._tail or not (self.header or self.prompted)):
+                self._emit("PYTHON", line.start, line.start)  # a clause between statements: the grammar refuses it here
+            self._clauses(self._gather(line, 0, whole=True), 0)
             return
-        if not line.indent:
-            at = 0 if self.header else self._header(line)
-            if at:
-                self._item(line, at)
-                return
+        at = self._header(line)
+        self._single = at > 0
+        if not at and not line.indent:
             self._bind(line, word)
-        at = 0
         if word in HEADS and (colon := self._head_end(tokens)) and colon < len(tokens):
             self._emit("PYTHON", tokens[0][1], tokens[colon - 1][2])
             self._emit("SEP", tokens[colon - 1][2], tokens[colon - 1][2])
@@ -148,10 +149,10 @@ class Lexer:
             self._emit("STRING", tokens[at][1], tokens[end - 1][2])
         if end < len(tokens) and not self._is_semicolon(tokens[end]):
             stop = self._item_end(tokens, end)
-            self._clauses(tokens[end:stop] if stop < len(tokens) else self._gather(line, end), 0)
+            self._clauses(tokens[end:stop] if stop < len(tokens) else self._gather(line, end, whole=self._single), 0)
             return stop
         if end == len(tokens) and self._clause_below(line):
-            self._clauses(self._gather(line, end), 0)
+            self._clauses(self._gather(line, end, whole=self._single), 0)
         return end
 
     def _bracketed(self, tokens: list[Token]) -> None:
@@ -216,10 +217,13 @@ class Lexer:
 
     def _clause_line(self, line: Line) -> bool:
         """Whether a line that starts with a clause keyword is a clause."""
-        if keywords.clear_clause(self.text, line.tokens):
-            return self.header or self.prompted or self._word(line.tokens[0]) != "from"
-        row = self.row - 1
-        return self.header and not line.indent and row >= self._tail and keywords.open_clause(self.text, line.tokens)
+        deeper = self.row < len(self.lines) and self.lines[self.row].indent > line.indent
+        tail = self.row > self._tail
+        if keywords.clear_clause(self.text, line.tokens) or (deeper and len(line.tokens) == 1):
+            if self._word(line.tokens[0]) != "from":
+                return True
+            return (self.header or self.prompted) and (tail or not keywords.unfinished_import(self.text, line.tokens))
+        return self.header and not line.indent and tail and keywords.open_clause(self.text, line.tokens)
 
     def _clause_below(self, line: Line) -> bool:
         if self.row == len(self.lines) or self.lines[self.row].indent <= line.indent:
@@ -227,24 +231,28 @@ class Lexer:
         first = self.lines[self.row].tokens[0]
         return first[0] == NAME and self._word(first) in CLAUSES
 
-    def _gather(self, line: Line, at: int) -> list[Token]:
-        """The tokens of the clauses that start at token `at` of `line`, with those of the lines that go on with them."""
+    def _gather(self, line: Line, at: int, *, whole: bool) -> list[Token]:
+        """The tokens of the clauses that start at token `at` of `line`, with those of the lines that go on with them.
+
+        Clauses of the whole program may go on at the left margin, those of a query string only on indented lines.
+        """
         tokens = line.tokens[at:]
-        self.row = self._extent(line, tokens, self.row)
+        self.row = self._extent(line, tokens, self.row, whole=whole)
         return tokens
 
-    def _extent(self, line: Line, tokens: list[Token], row: int) -> int:
+    def _extent(self, line: Line, tokens: list[Token], row: int, *, whole: bool) -> int:
         """The first row that no longer belongs to the clauses in `tokens`; what belongs is added to `tokens`."""
         while row < len(self.lines):
             below = self.lines[row]
-            starts = self._word(below.tokens[0]) in CLAUSES
-            if below.indent <= line.indent and (line.indent or starts or not self._goes_on(tokens, below)):
+            if below.indent <= line.indent and not (whole and not line.indent and self._goes_on(tokens, below)):
                 break
             tokens.extend(below.tokens)
             row += 1
         return row
 
     def _goes_on(self, tokens: list[Token], below: Line) -> bool:
+        if self._word(below.tokens[0]) in CLAUSES:
+            return False
         return keywords.incomplete(self.text, tokens) or self._word(below.tokens[0]) in {"and", "or"}
 
     def _tail_rows(self) -> int:
@@ -253,7 +261,7 @@ class Lexer:
         tail = len(self.lines)
         for row in reversed(starts):
             line = self.lines[row]
-            if self._extent(line, list(line.tokens), row + 1) != tail:
+            if self._extent(line, list(line.tokens), row + 1, whole=True) != tail:
                 break
             tail = row
         self._tail_clear = any(row >= tail and keywords.clear_clause(self.text, self.lines[row].tokens) for row in starts)
@@ -285,30 +293,38 @@ class Lexer:
         called = len(tokens) > 1 and tokens[1][0] == GROUP and self.text[tokens[1][1]] == "("
         at = 2 if called else 1
         group = tokens[1] if called else None
-        if not self._is_header(line, name, group, at):
+        clear = self._clear_header(line, name, at)
+        if not clear and not self._open_header(line, name, group, at):
             return 0
-        self.header = True
+        if not self.header and not line.indent:
+            self.header, self.closed = True, clear
         self._emit("HEADER", tokens[0][1], tokens[at - 1][2], group)
         if at < len(tokens) and clause_at(self.text, tokens, at):
-            self._clauses(self._gather(line, at), 0)
+            self._clauses(self._gather(line, at, whole=True), 0)
             return len(tokens)
         return at
 
-    def _is_header(self, line: Line, name: str, group: Token | None, at: int) -> bool:
+    def _clear_header(self, line: Line, name: str, at: int) -> bool:
+        """Whether what follows a name (and its arguments) makes it a header: no Python statement goes on so."""
         known = name in self.decoders
         if at < len(line.tokens):
-            return self._string(line.tokens, at) > 0 if line.tokens[at][0] == STRING else known and self._clause_next(line, at)
+            text = line.tokens[at][0] == STRING and (known or not line.indent)
+            return self._string(line.tokens, at) > 0 if text else known and clause_at(self.text, line.tokens, at) is not None
         below = self.lines[self.row] if self.row < len(self.lines) else None
-        if below is None:
+        if below is None or below.indent <= line.indent:
             return False
-        if below.indent:
-            return known or name in self.bound or self._starts_prompt(below) or keywords.near_decoder(name) is not None
-        if not known or name in self.bound or not keywords.keywords_only(self.text, group):
-            return False
-        return self._tail_clear or (self.prompts and self._starts_prompt(below))
+        return known or (not line.indent and self._may_name_decoder(name, below))
 
-    def _clause_next(self, line: Line, at: int) -> bool:
-        return clause_at(self.text, line.tokens, at) is not None
+    def _may_name_decoder(self, name: str, below: Line) -> bool:
+        return name in self.bound or self._starts_prompt(below) or keywords.near_decoder(name) is not None
+
+    def _open_header(self, line: Line, name: str, group: Token | None, at: int) -> bool:
+        """Whether a line that could be a Python statement is a header for the sake of what comes below it."""
+        if self.header or line.indent or at < len(line.tokens) or self.row == len(self.lines):
+            return False
+        if name not in self.decoders or name in self.bound or not keywords.keywords_only(self.text, group):
+            return False
+        return self._tail_clear or (self.prompts and self._starts_prompt(self.lines[self.row]))
 
     def _starts_prompt(self, line: Line) -> bool:
         return self._string(line.tokens, 0) > 0

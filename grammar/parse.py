@@ -16,7 +16,7 @@ from lmqlc.grammar.clauses import Clauses
 from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import LmqlSyntaxError
 from lmqlc.grammar.fragments import Fragments
-from lmqlc.grammar.lexer import Lexer
+from lmqlc.grammar.lexer import Lexer, Symbol
 from lmqlc.grammar.nodes import Query
 from lmqlc.grammar.places import Places
 from lmqlc.grammar.prompts import Prompts
@@ -77,12 +77,13 @@ class _Work:
         self.places = Places(self.text)
         self.fragments = Fragments(self.places, self.diagnostics)
         self.lexer = Lexer(self.text, self._lines(), prompts=prompts, decoders=decoders)
+        self.symbols: list[Symbol] = []
 
     def _lines(self) -> list[Line]:
         return scan(self.text, 1 if self.text.startswith("\ufeff") else 0)
 
     def _allowed(self, text: str) -> str:
-        """The text with a question mark for every character that Python cannot read, each reported."""
+        """The text with a blank for every character that Python cannot read, each reported."""
         if text.isascii() and "\0" not in text:
             return text
         for count, match in enumerate(_FORBIDDEN.finditer(text)):
@@ -93,11 +94,11 @@ class _Work:
             self.diagnostics.append(
                 Diagnostic("L0106", "error", f"{what} cannot stand in a program", span, hint="delete it, or write it as an escape")
             )
-        return _FORBIDDEN.sub("?", text)
+        return _FORBIDDEN.sub(" ", text)
 
     def query(self) -> Query | None:
-        symbols = self.lexer.run()
-        structure = read(symbols)
+        self.symbols = self.lexer.run()
+        structure = read(self.text, self.symbols)
         self.diagnostics.extend(structure.diagnostics)
         blanked = blank(self.text, structure)
         judge = Judge(blanked.text, self.places, self.lexer.lines)
@@ -113,7 +114,7 @@ class _Work:
         first = clauses.first_of_each(whole)
         model, where = clauses.clause(first.get("from")), clauses.clause(first.get("where"))
         distribution = clauses.distribution(first.get("distribution"))
-        self._check_body(structure, whole)
+        self._check_body(structure)
         if module is None:
             return None
         prompts = Prompts(self.fragments, structure.prompts, read, everywhere=self.prompts)
@@ -136,20 +137,21 @@ class _Work:
         return sorted(whole, key=lambda clause: clause.start), inline
 
     def _position(self, string: int, structure: Structure) -> tuple[bool, bool]:
-        """Whether a query string is a whole one-line query, whose clauses are the program's; whether it stands at the top of the program."""
+        """Whether a query string is a whole one-line query, whose clauses are the program's; whether it stands at the left margin."""
         single = structure.header is not None and structure.form == "single" and string > structure.header.start
         line = self.places.starts[self.places.place(string)[0] - 1]
         return single, self.text[line:string].strip("(") == ""
 
-    def _check_body(self, structure: Structure, whole: list[RawClause]) -> None:
-        if structure.form == "bare" and structure.header is not None:
+    def _check_body(self, structure: Structure) -> None:
+        if structure.header is not None and (
+            structure.form == "bare" or (structure.form == "open" and not self._has_body(structure.header.end))
+        ):
             span = Span(structure.header.start, structure.header.end)
             hint = "put the query strings behind the decoder, or on indented lines below it"
             self.diagnostics.append(Diagnostic("L0312", "error", "a decoder without a query", span, hint=hint))
-        elif structure.form == "headless" and whole and not structure.prompts:
-            hint = "a clause follows the query strings it speaks about"
-            word = whole[0].kind
-            self.diagnostics.append(Diagnostic("L0301", "error", f"`{word}` without a query", whole[0].span, hint=hint))
+
+    def _has_body(self, header: int) -> bool:
+        return any(symbol.type in ("PYTHON", "STRING") and symbol.start >= header for symbol in self.symbols)
 
     def _check_lost(self, inline: dict[int, list[RawClause]], used: set[int]) -> None:
         for start, raw in inline.items():

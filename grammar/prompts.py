@@ -116,7 +116,8 @@ class Prompts:
         return any(self._has_clause(string) or self._has_hole(string) for string in strings if string is not doc), doc
 
     def _class_strings(self, strings: list[ast.stmt]) -> None:
-        self._warn_plain(strings, "a class body is no query", "move the query string into a function")
+        bare = [string for string in strings if not self._has_clause(string)]
+        self._warn_plain(bare, "a class body is no query", "move the query string into a function")
         for string in strings:
             if self._has_clause(string) and isinstance(string, ast.Expr):
                 hint = "move the query string into a function"

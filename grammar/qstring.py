@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import keyword
+import re
 import unicodedata
 from dataclasses import dataclass
 
@@ -76,15 +77,16 @@ class Builder:
         return [Hole(word, kind.expr if kind else None, given, span, self.mapped.span(name.start, name.end))]
 
     def _name(self, symbol: Symbol) -> str | None:
-        word = unicodedata.normalize("NFKC", self.mapped.value[symbol.start : symbol.end])
+        written = self.mapped.value[symbol.start : symbol.end]
+        word = unicodedata.normalize("NFKC", written)
         if keyword.iskeyword(word):
             self._error(
                 "L0204", f"`{word}` is a keyword of Python and cannot name a hole", symbol, f"use another name, such as `{word.upper()}`"
             )
             return None
-        if not word.isidentifier():
+        if not written.isidentifier():
             self._error(
-                "L0203", f"`{word}` is no name", symbol, "a hole is named like a Python variable; write `[[` for a bracket in the prompt"
+                "L0203", f"`{written}` is no name", symbol, "a hole is named like a Python variable; write `[[` for a bracket in the prompt"
             )
             return None
         return word
@@ -123,10 +125,19 @@ class Builder:
         code, equals = symbols["EXPR"], symbols.get("EQUALS")
         conversion = next((value.name for value in values if isinstance(value, _Conversion)), "")
         spec = next((value.spec for value in values if isinstance(value, _Format)), None)
+        if spec is not None and re.match(r"lambda\b", self.mapped.value[code.start : code.end]):
+            self._error(
+                "L0210", "a lambda in an interpolation needs parentheses", code, "its colon would start the format: write `{(lambda …)}`"
+            )
+            return []
         expr = self.fragments.mapped(self.mapped, code.start, code.end, "L0210", "interpolation")
         if expr is None or conversion not in ("", "r", "s", "a"):
             return []
         span = self.mapped.span(symbols["LBRACE"].start, symbols["RBRACE"].end)
+        if isinstance(expr, ast.Constant) and isinstance(expr.value, str) and spec is not None:
+            hint = "write `{{` and `}}` for braces in the prompt"
+            text = "this interpolates a string with a format"
+            self.report(Problem("L0284", text, symbols["LBRACE"].start, symbols["RBRACE"].end, hint, "warning"))
         if equals is None:
             return [Interpolation(expr, conversion, spec, span)]
         shown = "r" if not conversion and spec is None else conversion
@@ -136,8 +147,8 @@ class Builder:
         name = self.mapped.value[values[2].start : values[2].end]
         if name not in ROLES:
             near = next((role for role in ROLES if role[:1] == name[:1].lower()), None)
-            meant = f"did you mean `{{:{near}}}`? " if near else ""
-            self._error("L0211", f"unknown role `{name}`", values[2], meant + "The roles are `system`, `user` and `assistant`")
+            hint = f"did you mean `{{:{near}}}`?" if near else "the roles are `system`, `user` and `assistant`"
+            self._error("L0211", f"unknown role `{name}`", values[2], hint)
             return []
         return [RoleTag(name, self.mapped.span(values[0].start, values[3].end))]
 
@@ -201,7 +212,7 @@ def _explain(value: str, part: list[Symbol], at: int, expected: frozenset[str]) 
     symbol, whole = part[at], (part[0].start, part[-1].end)
     found = value[symbol.start : symbol.end]
     if part[0].type == "LSQB":
-        return _explain_hole(symbol, found, whole, expected)
+        return _explain_hole(symbol, found, whole, expected, decorated=part[1].type == "AT")
     if (symbol.type == "RBRACE" and part[at - 1].type == "LBRACE") or (symbol.type == "BANG" and "EXPR" in expected):
         return Problem("L0208", "an interpolation without an expression", *whole, "write `{{}}` for braces in the prompt")
     if part[1].type == "COLON":
@@ -219,8 +230,8 @@ def _explain(value: str, part: list[Symbol], at: int, expected: frozenset[str]) 
     )
 
 
-def _explain_hole(symbol: Symbol, found: str, whole: tuple[int, int], expected: frozenset[str]) -> Problem:
-    if symbol.type == "RSQB" and "AT" in expected:
+def _explain_hole(symbol: Symbol, found: str, whole: tuple[int, int], expected: frozenset[str], *, decorated: bool) -> Problem:
+    if symbol.type == "RSQB" and "AT" in expected and not decorated:
         return Problem(
             "L0202", "a hole without a name", *whole, "name it, as in `[ANSWER]`, or write `[[` and `]]` for brackets in the prompt"
         )

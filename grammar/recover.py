@@ -31,7 +31,7 @@ class Judge:
         self.original = original
         self.lines = lines
         self.places = Places(text)
-        self.starts = [line.start for line in lines]
+        self.rows = [self.places.place(line.start)[0] for line in lines]
         self.stubs: dict[int, str] = {}
         self.diagnostics: list[Diagnostic] = []
 
@@ -73,20 +73,16 @@ class Judge:
     def _row(self, fault: Fault) -> int | None:
         """The row of the logical line that is at fault."""
         head = _HEAD_LINE.search(fault.message)
-        line, column = (int(head.group(1)), 1) if head else fault.start
+        line = int(head.group(1)) if head else fault.start[0]
         if not self.lines or not line:
             return None
-        start = self.places.starts[min(line, len(self.places.starts)) - 1]
-        row = bisect_right(self.starts, start + max(column - 1, 0)) - 1
-        if head and row + 1 < len(self.starts) and self.places.place(self.starts[row + 1])[0] == line:
-            row += 1
-        return max(row, 0)
+        return max(bisect_right(self.rows, line) - 1, 0)
 
     def _span(self, fault: Fault, row: int | None) -> Span | None:
         if row is None:
             longest = max(self.lines, key=lambda line: line.end - line.start, default=None)
             return Span(longest.start, longest.end) if longest else None
-        if _HEAD_LINE.search(fault.message):
+        if python.code(fault.message) == "L0102":
             return Span(self.lines[row].start, self.lines[row].end)
         start = self._offset(*fault.start)
         return Span(start, max(self._offset(*fault.end), min(start + 1, len(self.original.text))))

@@ -5,7 +5,7 @@ Errors do not stop the parse: what cannot stand where it stands is reported and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +19,7 @@ Kind = Literal["where", "from", "distribution"]
 Form = Literal["headless", "suite", "single", "open", "bare"]
 _LAYOUT = frozenset({"NEWLINE", "INDENT", "DEDENT", "SEP", lalr.END})
 _CLAUSE_WORDS = frozenset({"WHERE", "FROM", "DISTRIBUTION"})
+_FORMATTED = re.compile(r"(?:[fF][rR]?|[rR][fF])[\"']")
 _ITEM_ENDS = frozenset({"NEWLINE", "SEP", lalr.END})
 
 
@@ -101,8 +102,8 @@ def _span(symbol: Symbol) -> Span:
     return Span(symbol.start, symbol.end)
 
 
-def read(symbols: list[Symbol]) -> Structure:
-    """Parse the symbols of a program, which end with `$END`."""
+def read(text: str, symbols: list[Symbol]) -> Structure:
+    """Parse the symbols of a program, which end with `$END`; `text` is the program."""
     structure = Structure()
     parser = lalr.Parser(lalr.load("lmql"), structure)
     at = 0
@@ -114,7 +115,7 @@ def read(symbols: list[Symbol]) -> Structure:
             if symbols[at].type in _LAYOUT:
                 at += _fill(parser, symbols[at], error.expected)
             else:
-                at = _recover(structure, symbols, at, error)
+                at = _recover(structure, text, symbols, at)
     return structure
 
 
@@ -131,42 +132,44 @@ def _fill(parser: lalr.Parser, symbol: Symbol, expected: frozenset[str]) -> int:
     return 0
 
 
-def _recover(structure: Structure, symbols: list[Symbol], at: int, error: Unexpected) -> int:
+def _recover(structure: Structure, text: str, symbols: list[Symbol], at: int) -> int:
     """Report the symbol that cannot stand here and give the index of the next one to try."""
     symbol = symbols[at]
     end = at
     if symbol.type in _CLAUSE_WORDS:
         while symbols[end + 1].type in ("NAME", "EXPR"):
             end += 1
-        structure.diagnostics.append(_misplaced(symbols, at, end))
+        structure.diagnostics.append(_misplaced(text, symbols, at))
     else:
         while symbols[end + 1].type not in _ITEM_ENDS:
             end += 1
-        _second(structure, symbol, symbols[end].end, error.expected)
+        _second(structure, symbol, symbols[end].end)
     suite = symbol.type == "HEADER" and symbols[min(end + 2, len(symbols) - 1)].type == "INDENT"
     (structure.opened if suite else structure.dropped).append(Span(symbol.start, symbols[end].end))
     return end + 1
 
 
-def _misplaced(symbols: list[Symbol], at: int, end: int) -> Diagnostic:
-    word = symbols[at].type.lower()
+def _misplaced(text: str, symbols: list[Symbol], at: int) -> Diagnostic:
+    word, before = symbols[at].type.lower(), symbols[at - 1]
     span = Span(symbols[at].start, symbols[at].end)
-    before = symbols[at - 1].type if at else "NEWLINE"
     if word == "from":
         hint = "`from` names the model of the whole query: put it below the query's body, without indentation (an import needs `import`)"
-    elif before in ("PYTHON", "SEP"):
+    elif before.type == "PYTHON" and _FORMATTED.match(text, before.start):
+        hint = "an f-string is plain Python: drop the `f`, a query string interpolates `{…}` by itself"
+    elif before.type == "PYTHON" and before.start < before.end:
         hint = "a clause follows a query string, a string literal that is a statement of its own"
     else:
         hint = f"put `{word}` on the query string's own line, on an indented line below it, or without indentation at the program's end"
     return Diagnostic("L0301", "error", f"`{word}` cannot stand here", span, hint=hint)
 
 
-def _second(structure: Structure, symbol: Symbol, end: int, expected: Iterable[str]) -> None:
+def _second(structure: Structure, symbol: Symbol, end: int) -> None:
     """Report a second header, or the first of the statements that follow the body's end."""
     if symbol.type == "HEADER":
-        span = Span(symbol.start, symbol.end)
-        structure.diagnostics.append(Diagnostic("L0304", "error", "a program has one decoder", span, hint="remove this one"))
-    elif _CLAUSE_WORDS & set(expected) and all(found.code != "L0305" for found in structure.diagnostics):
-        hint = "only `from`, `where` and `distribution` may follow the body of a query; indent the statement to make it part of the body"
+        hint = "a program has one decoder, without indentation, before the query's body"
+        found = Diagnostic("L0304", "error", "a decoder cannot stand here", Span(symbol.start, symbol.end), hint=hint)
+        structure.diagnostics.append(found)
+    elif all(found.code != "L0305" for found in structure.diagnostics):
+        hint = "only `from`, `where` and `distribution` may follow the body; put all of the body on indented lines below the decoder"
         span = Span(symbol.start, end)
         structure.diagnostics.append(Diagnostic("L0305", "error", "a statement after the query's body", span, hint=hint))
