@@ -90,12 +90,12 @@ class _Vectors:
         self._classes = steps.classes
         entries = steps.pairs * (sources.stop - sources.start)
         self._work = WORK if entries > BLOCK else -1
-        self._type = np.dtype(np.int16 if len(steps.rest) // self._classes < 1 << 15 else np.int32)
+        self._type = np.dtype(np.int16 if len(steps.rest) < 1 << 15 else np.int32)
         self._ids = {bytes(entries * self._type.itemsize): 0}
         self._rows = np.zeros((64, entries), self._type)
-        self._live = _bit_sets(steps.rest.reshape(-1, self._classes) != 0)
+        self._live = _bit_sets(steps.rest != 0)
         self.next = np.zeros(64 * self._classes, np.intp)
-        self.roots = self._add(steps.first[:, sources].reshape(entries, self._classes).T)
+        self.roots = self._add(np.concatenate([table[sources] for table in steps.first]).T)
 
     def __len__(self) -> int:
         return len(self._ids)

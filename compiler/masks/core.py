@@ -63,7 +63,7 @@ class Core:
 
     def _spelled(self) -> bool:
         """Whether every byte that the automaton reads is a token of its own."""
-        read = (self.steps.first != 0).any(axis=(0, 1))[self.steps.byte_class]
+        read = np.any([table.any(axis=0) for table in self.steps.first], axis=0)[self.steps.byte_class]
         return bool(self.index.single_bytes[read].all())
 
     @cached_property

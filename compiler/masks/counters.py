@@ -240,7 +240,7 @@ def _edges_back(steps: Steps, region: int) -> tuple[_Edges, _Edges]:
     live = first != 0
     live[:, 1:] &= (first[:, 1:] != first[:, :-1]) | (leads[1:] != leads[:-1])
     states, classes = np.nonzero(live)
-    values, begins = first[states, classes] % steps.width, leads[classes]
+    values, begins = (first[states, classes] % steps.width).astype(np.intp), leads[classes]
     return _Edges(states[~begins], values[~begins], steps.width), _Edges(states[begins], values[begins], steps.width)
 
 

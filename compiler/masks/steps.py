@@ -17,6 +17,7 @@ import numpy.typing as npt
 from lmqlc.compiler.automata.automaton import TextAutomaton
 
 Values = npt.NDArray[np.intp]
+Table = npt.NDArray[np.int32]
 
 _LEAD = np.array([not 0x80 <= byte < 0xC0 for byte in range(256)])
 """bool[256]: the byte begins a code point."""
@@ -52,31 +53,31 @@ class Steps:
         return _byte_classes(self.automaton.byte_class, self.width > self.states + 1)
 
     @property
-    def first(self) -> Values:
-        """intp[P, S, B], global values after a token's first byte."""
+    def first(self) -> list[Table]:
+        """By pair: int32[S, B], global values after a token's first byte."""
         return self._tables[0]
 
     @property
-    def rest(self) -> Values:
-        """intp[R' * width * B], global values by global value and byte class; R' is 1 where P is 1."""
+    def rest(self) -> Table:
+        """int32[R' * width, B], global value after a global value and a byte; R' is 1 where P is 1."""
         return self._tables[1]
 
     @cached_property
-    def _tables(self) -> tuple[Values, Values]:
+    def _tables(self) -> tuple[list[Table], Table]:
         automaton, states, width = self.automaton, self.states, self.width
         byte_class, old = self._classes
         regions = (self.pairs + 1) // 2
-        first, blocks = [], []
+        rest = np.zeros((regions * width, len(old)), np.int32)
+        first = []
         for region in range(regions):
             inside = automaton.delta[region % len(automaton.delta)][:, old]
-            rest = np.zeros((width, len(old)), np.intp)
-            rest[:states] = _absorb(automaton, region, inside, width)
-            rest[states:] = _overrun(states, width - states, byte_class, len(old)) + region * width
-            blocks.append(rest)
-            first.append(rest[:states])
+            here = rest[region * width : (region + 1) * width]
+            here[:states] = _absorb(automaton, region, inside, width)
+            here[states:] = _overrun(states, width - states, byte_class, len(old)) + region * width
+            first.append(here[:states])
             if region + 1 < regions:
                 first.append(_absorb(automaton, region + 1, inside, width))
-        return np.stack(first), np.concatenate(blocks).reshape(-1)
+        return first, rest
 
     def region(self, count: int) -> int:
         """The region in which a count of tokens lies."""
@@ -94,12 +95,12 @@ class Steps:
 
     def bytes_to_stop(self, q: int, token: bytes, pair: int) -> int:
         """Bytes of a token up to the first stop; all of them where there is none."""
-        classes, width, states = self.classes, self.width, self.states
-        value = int(self.first[pair, q, self.byte_class[token[0]]])
+        width, states = self.width, self.states
+        value = int(self.first[pair][q, self.byte_class[token[0]]])
         for read in range(1, len(token)):
             if value % width >= states:
                 return read
-            value = int(self.rest[value * classes + int(self.byte_class[token[read]])])
+            value = int(self.rest[value, self.byte_class[token[read]]])
         return len(token)
 
     @cached_property
@@ -131,11 +132,14 @@ def _byte_classes(byte_class: npt.NDArray[np.uint8], split: bool) -> tuple[npt.N
     return classes.astype(np.uint8), found // 2
 
 
-def _absorb(automaton: TextAutomaton, region: int, states: npt.NDArray[np.int32], width: int) -> Values:
+def _absorb(automaton: TextAutomaton, region: int, states: npt.NDArray[np.int32], width: int) -> Table:
     """Global values of next states that are reached in a region."""
-    stopped = automaton.stops[region][states]
-    values = np.where(stopped, automaton.delta.shape[1], states).astype(np.intp)
-    return np.where(values == 0, 0, values + region * width)
+    values = np.arange(automaton.delta.shape[1], dtype=np.int32)
+    values[automaton.stops[region]] = len(values)
+    values[1:] += region * width
+    values[0] = 0
+    found: Table = values[states]
+    return found
 
 
 def _overrun(states: int, overruns: int, byte_class: npt.NDArray[np.uint8], classes: int) -> Values:
