@@ -52,7 +52,8 @@ async def run_program(program: Program, args: tuple[Any, ...], kwargs: Mapping[s
     decoder = kwargs.get("decoder") or (settings.decoder if settings else None) or program.decoder
     values, rest = bind_arguments(program, args, kwargs, options=(*RUN_OPTIONS, *takes(decoder)))
     base = settings or Settings(default_model=default_model)
-    return await execute(program, environment_for(face(), values), settings_with(base, rest))
+    place = {} if program.source.name.startswith("<") else {"__file__": program.source.name}
+    return await execute(program, environment_for(face(), place | values), settings_with(base, rest))
 
 
 async def run(query: str | os.PathLike[str] | CompiledQuery, *args: Any, **kwargs: Any) -> Any:

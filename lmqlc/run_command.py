@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,7 @@ def run_command(
 ) -> None:
     """Run a program and print what it gives."""
     _write_utf8()
+    sys.path.insert(0, "" if query == "-" else str(Path(query).resolve().parent))  # as for a Python script
     started = time.perf_counter()
     compiled = compiled_query(query)
     program = compiled.program

@@ -10,6 +10,7 @@ from types import CodeType, TracebackType
 
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.grammar.source import Source
+from lmqlc.runtime.decorators import call
 
 PACKAGES = ("lmqlc", "lmqlc.grammar", "lmqlc.compiler", "lmqlc.runtime", "lmqlc.backends")
 _HOMES = tuple(Path(import_module(name).__path__[0]).resolve() for name in PACKAGES)
@@ -24,10 +25,10 @@ class ProgramFailed(LmqlError):
 
 
 def at_fault(error: BaseException, source: Source) -> bool:
-    """The program is at fault: its own lines are in the traceback, and below the last of them none of the toolchain's."""
-    files = [code.co_filename for code in _frames(error.__traceback__)]
-    last = max((number for number, file in enumerate(files) if _is_program(file, source)), default=-1)
-    return last >= 0 and not any(_ours(file) for file in files[last + 1 :])
+    """The program is at fault: its own lines, or a call of its decorators, are in the traceback, and below them none of the toolchain's."""
+    codes = list(_frames(error.__traceback__))
+    own = [number for number, code in enumerate(codes) if _is_program(code.co_filename, source) or code is call.__code__]
+    return bool(own) and not any(_ours(code.co_filename) for code in codes[own[-1] + 1 :])
 
 
 def format_program_error(error: BaseException, source: Source) -> str:

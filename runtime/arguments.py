@@ -12,6 +12,10 @@ from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 
 
+class ArgumentError(LmqlError, TypeError):
+    """Arguments that a program or a query function does not take."""
+
+
 def environment_for(namespace: ModuleType | None, extra: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Globals of a run: builtins, `lmql` bound to the public package (`import lmql` gives it too), and what else the program may see."""
     environment: dict[str, Any] = {"__name__": "__lmql__", **extra}
@@ -38,18 +42,18 @@ def bind_arguments(
     """The program's arguments by name, and the keywords that are none of them but name one of `options`.
 
     Positional arguments are taken in the order in which the program first uses its free names. `known` names have a value already.
-    Raises LmqlError for too many, unknown, doubled and missing arguments.
+    Raises ArgumentError for too many, unknown, doubled and missing arguments.
     """
     parameters = [name for name in program.parameters if name not in known]
     takes, options = [*parameters, *program.optional], list(options)
     if len(args) > len(parameters):
-        raise LmqlError(f"the program takes {len(parameters)} positional arguments, not {len(args)}{_listed(parameters)}")
+        raise ArgumentError(f"the program takes {len(parameters)} positional arguments, not {len(args)}{_listed(parameters)}")
     values = dict(zip(parameters, args, strict=False))
     rest: dict[str, Any] = {}
     unknown: list[str] = []
     for name, value in kwargs.items():
         if name in values:
-            raise LmqlError(f"the argument `{name}` is given twice")
+            raise ArgumentError(f"the argument `{name}` is given twice")
         if name in takes or name in program.parameters:
             values[name] = value
         elif name in options:
@@ -58,7 +62,7 @@ def bind_arguments(
             unknown.append(name)
     missing = [name for name in parameters if name not in values]
     if missing or unknown:
-        raise LmqlError(_complaint(missing, unknown, [*takes, *options], takes))
+        raise ArgumentError(_complaint(missing, unknown, [*takes, *options], takes))
     return values, rest
 
 

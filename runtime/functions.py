@@ -15,7 +15,7 @@ from typing import Any
 from lmqlc.compiler.ir import INTERPRETER, Program
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.grammar.source import Source
-from lmqlc.runtime.arguments import bind_arguments, environment_for
+from lmqlc.runtime.arguments import ArgumentError, bind_arguments, environment_for
 from lmqlc.runtime.decoders import takes
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.interpreter import CURRENT
@@ -60,9 +60,12 @@ class QueryFunction:
         return QueryCall(self, args, kwargs)
 
     def environment(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Globals of one call. Raises TypeError for arguments that do not fit the signature, LmqlError for names nobody binds."""
+        """Globals of one call. Raises ArgumentError for arguments that do not fit the signature, and for names nobody binds."""
         own, _ = self._split(kwargs)
-        bound = self.__signature__.bind(*args, **own)
+        try:
+            bound = self.__signature__.bind(*args, **own)
+        except TypeError as error:
+            raise ArgumentError(f"{self._function.__name__}(): {error}") from None
         bound.apply_defaults()
         around = {**getattr(self._function, "__globals__", {}), **self._captured, **inspect.getclosurevars(self._function).nonlocals}
         environment = environment_for(self._namespace, {**around, "__name__": self._function.__module__, **bound.arguments})

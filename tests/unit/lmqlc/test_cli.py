@@ -82,6 +82,25 @@ class TestRun:
         assert 'File "bad.lmql", line 2' in err
         assert "JSONDecodeError" in err
 
+    def test_decorators_that_fail_are_the_programs(self, capfd: pytest.CaptureFixture[str]) -> None:
+        for decorator in ("int", "json.loads", "lambda value: value / 2"):
+            program = write("bad.lmql", f"import json\nf = {decorator}\n'[@f X]' where len(X) == 2\n")
+            assert main(["run", program, *MODEL]) == 1
+            assert "Error" in capfd.readouterr().err
+
+    def test_modules_beside_the_program_can_be_imported(self, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        Path("part").mkdir()
+        write("part/beside_it.py", "WORD = 'beside'\n")
+        program = write("part/uses.lmql", "import beside_it, os\nreturn beside_it.WORD, os.path.basename(__file__)\n")
+        assert main(["run", program]) == 0
+        assert capfd.readouterr().out == "('beside', 'uses.lmql')\n"
+
+    def test_wrong_arguments_of_a_nested_query(self, capfd: pytest.CaptureFixture[str]) -> None:
+        program = write("bad.lmql", "@lmql.query\ndef q(a):\n    '''lmql\n    '{a}'\n    '''\n'[X: q()]'\n".replace("\\'", "'"))
+        assert main(["run", program, *MODEL]) == 1
+        assert "q(): missing a required argument: 'a'" in capfd.readouterr().err
+
     def test_our_own_fault(self, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*_: object) -> None:
             raise ZeroDivisionError("inside")
