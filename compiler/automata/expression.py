@@ -12,8 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
+from lmqlc.compiler.automata import limits
 from lmqlc.compiler.automata.charset import ANY, SURROGATES, CharSet
-from lmqlc.compiler.automata.limits import MAX_SECONDS, MAX_WORK, LimitExceeded
+from lmqlc.compiler.automata.limits import MAX_WORK, LimitExceeded
 
 EMPTY, EPSILON, CHARS, CONCAT, OR, AND, NOT, REPEAT, CHOICE, TABLE, LOOK, BEHIND, GUARD, LOCATED, MARK = range(15)
 """Kinds of nodes: no text; the empty text; one character of a set; a concatenation of two; union; intersection; complement; a body
@@ -72,10 +73,10 @@ class Expressions:
     """Builds nodes. `sets` collects every CharSet used, `behinds` the language that must precede each BEHIND, by its number;
     `positive` says that no intersection or complement was made: then every node but `empty` has a text."""
 
-    def __init__(self, seconds: float = MAX_SECONDS) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
         self._nodes: dict[tuple[object, ...], Node] = {}
         self._work = 0
-        self._deadline = time.thread_time() + seconds
+        self._deadline = time.thread_time() + (limits.MAX_SECONDS if seconds is None else seconds)
         self.sets: dict[CharSet, None] = {ANY: None}
         self.behinds: list[Node] = []
         self.positive = True

@@ -19,7 +19,7 @@ from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import UnsupportedConstraint
 from lmqlc.grammar.source import Source
 
-_CORE_SECONDS = 2.0
+_CORE_SECONDS = 0.9
 _VACUOUS_SECONDS = 0.25
 _STATES = 20_000
 

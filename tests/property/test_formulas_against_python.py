@@ -35,7 +35,8 @@ OPS: dict[c.Op, Callable[[Any, Any], bool]] = {
     "<": operator.lt, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">=": operator.ge, ">": operator.gt,
 }  # fmt: skip
 PATTERNS = [
-    ".*", r"\w+", "[^a]*", "(?i)k+", "a.b?", "(?s).{2,5}", r"\d+(\.\d+)?", "(a|b)*1", ".{0,40}", "[ab1]{1,30}", r"\bA.*", ".*(?<!1)", "(?!a).*",
+    ".*", r"\w+", "[^a]*", "(?i)k+", "a.b?", "(?s).{2,5}", r"\d+(\.\d+)?", "(a|b)*1", ".{0,40}", "[ab1]{1,30}", r"\bA.*", ".*(?<!1)",
+    "(?!a).*",
 ]  # fmt: skip
 BOUNDS = [
     0,

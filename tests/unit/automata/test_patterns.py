@@ -12,7 +12,8 @@ from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source, Span
 
 TEXTS = [
-    "", "a", "b", "ab", "abc", "a b", "aab", "abab", "a\n", "\n", "ab\nab", "a\nb\n", "foo bar", "foo-bar", " foo", "foo ", "aaaa", "a1", "é", "éa",
+    "", "a", "b", "ab", "abc", "a b", "aab", "abab", "a\n", "\n", "ab\nab", "a\nb\n", "foo bar", "foo-bar", " foo", "foo ", "aaaa", "a1", "é",
+    "éa",
     "A", "K", "k\u212a", "😀", "\U0001d7d8", "aaab", "a.b", "axb", "12", "12.", "12.5", "\r\n", "\u2028", "ac", "abcabc", "日本", "AB",
 ]  # fmt: skip
 PATTERNS = [
@@ -20,7 +21,8 @@ PATTERNS = [
     "^a$", "(^a$\n?)+", "a$\n", r"a\Z", r"(?:a\Z|b)+", "a*+a", "a*+b", "(?>a|ab)c", "(?>ab|a)c?", "(?>a*?)b", "(?:ab)++c?", r"\w+\s\w+",
     "(?i)k+", "(?i)ab", r"(?m)(?:^\w+$\n?)+", r"\B", r"\B.*", r".*\B", r"(?:\b|a){3}b", "(?<!a)b", ".*(?<!a)b", r"(?<=\bfoo).*",
     r"foo(?<=\bfoo) bar", "(?:(?<=a)b|a)*", "a{2,3}", "[^a]+", "(?s).*", ".*$", ".", r"a\.b", "[0-9]+", r"[0-9]+(\.[0-9]+)?", r"[^\n]+",
-    "(?P<x>a)b", "(?:(?i:a)b)*", "(?s:.)b", r"(?x) a b # note", "a??b", "a{,2}", "(?a)\\w+", r"\d+", "[[:alpha:]]", "[a-c&&b]+", "(?!)", "a|",
+    "(?P<x>a)b", "(?:(?i:a)b)*", "(?s:.)b", r"(?x) a b # note", "a??b", "a{,2}", "(?a)\\w+", r"\d+", "[[:alpha:]]", "[a-c&&b]+", "(?!)",
+    "a|",
     "(?=a|b).*", "[^\\W\\d_]+", "(?:a|(?=b))*b", "(?<=^)a", "(?<!^)a", "(?:^a|b)+", r"\A(?:a|\Ab)+",
 ]  # fmt: skip
 
