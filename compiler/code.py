@@ -41,8 +41,8 @@ def import_star(namespace: dict[str, Any], module: str | None, level: int) -> No
 
 
 def register_lines(source: Source) -> None:
-    """Let `linecache` know a program's lines, unless a file of that name has them."""
-    lines = [line if line.endswith("\n") else line + "\n" for line in source.text.splitlines(keepends=True)]
+    """Let `linecache` know a program's lines."""
+    lines = [source.line(number) + "\n" for number in range(1, source.line_count + 1)]
     linecache.cache[source.name] = (len(source.text), None, lines, source.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,9 @@ Hook = Callable[[str, object], None]
 
 DEEPEST = 12_000
 """Nested calls of Python functions while compiling."""
+
+_COMPILING = threading.RLock()
+"""Held while compiling: the recursion limit is the whole interpreter's."""
 
 DECODER_GROUP = "lmqlc.decoders"
 """Entry points of decoders that other packages bring."""
@@ -102,9 +106,10 @@ def _no_hook(stage: str, result: object) -> None:
 @contextmanager
 def _deep_recursion() -> Iterator[None]:
     """Room for the walks over deep trees: Python's parser takes deeper ones than its default limit lets a program visit."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, DEEPEST))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
+    with _COMPILING:
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(before, DEEPEST))
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(before)

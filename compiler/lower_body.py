@@ -106,13 +106,6 @@ class PlainLowerer(Rebuilder):
         self.outer = outer
         self.class_name: str | None = None
 
-    def visit_Prompt(self, node: Prompt) -> ast.stmt:
-        """A string statement that is no prompt after all: of a class body, or of a function without holes."""
-        if node.query.holes and self.class_name is not None:
-            message = f"a query string cannot stand in the body of the class `{self.class_name}`"
-            self.outer.findings.error("L0508", message, node.query.span, "put it before the class, or into a method")
-        return at(ast.Expr(ast.Constant(node.query.value)), node)
-
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.stmt:
         return self.function(node)
 

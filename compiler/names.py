@@ -130,9 +130,10 @@ def has_star_import(statements: Sequence[ast.stmt]) -> bool:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code objects that may run; annotations that Python 3.14 evaluates only on demand are left out."""
     yield code
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
+        if isinstance(constant, CodeType) and constant.co_name != "__annotate__":
             yield from _codes(constant)
 
 

@@ -1,4 +1,4 @@
-"""Where the query strings of a program stand: in which function, directly in a class or not, and with what after them."""
+"""Where the query strings of a program stand: in which function, and with what after them."""
 
 from __future__ import annotations
 
@@ -14,34 +14,31 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One prompt. `function` is the innermost function around it (None: the program itself), `owner` the class whose body it stands in
-    directly; `after` are the statements of its own scope that run after it, whatever the control flow inside them."""
+    """One prompt. `function` is the innermost function around it (None: the program itself); `after` are the statements of its own scope
+    that run after it, whatever the control flow inside them."""
 
     prompt: Prompt
     function: Function | None
-    owner: ast.ClassDef | None
     after: tuple[ast.stmt, ...]
 
 
 def places(query: Query) -> list[Place]:
     """Every prompt of a program in the order of the text."""
-    return list(_in_block(query.statements, None, None, ()))
+    return list(_in_block(query.statements, None, ()))
 
 
-def _in_block(
-    block: Sequence[ast.stmt], function: Function | None, owner: ast.ClassDef | None, after: tuple[ast.stmt, ...]
-) -> Iterator[Place]:
+def _in_block(block: Sequence[ast.stmt], function: Function | None, after: tuple[ast.stmt, ...]) -> Iterator[Place]:
     for at, statement in enumerate(block):
         rest = tuple(block[at + 1 :]) + after
         if isinstance(statement, Prompt):
-            yield Place(statement, function, owner, rest)
+            yield Place(statement, function, rest)
         elif isinstance(statement, ast.ClassDef):
-            yield from _in_block(statement.body, function, statement, ())
+            yield from _in_block(statement.body, function, ())
         elif isinstance(statement, Function):
-            yield from _in_block(statement.body, statement, None, ())
+            yield from _in_block(statement.body, statement, ())
         else:
             for inner in blocks(statement):
-                yield from _in_block(inner, function, owner, rest)
+                yield from _in_block(inner, function, rest)
 
 
 def blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:

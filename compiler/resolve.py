@@ -52,7 +52,15 @@ def resolve(query: Query, findings: Findings, surrounding: frozenset[str] = froz
     check_names(query, found, findings)
     decoder = check_header(query, findings)
     _check_clauses(query, found, scope, findings)
-    return Resolved(query, scope, bound_names(query.statements), _prompts(query, found), decoder)
+    return Resolved(query, scope, _program_names(query), _prompts(query, found), decoder)
+
+
+def _program_names(query: Query) -> tuple[str, ...]:
+    """What program-level code binds; a walrus in a clause of the program counts."""
+    clauses = [clause.expr for clause in (query.model, query.where) if clause is not None]
+    clauses += [query.distribution.options] if query.distribution is not None else []
+    clauses += [keyword.value for keyword in query.header.keywords] if query.header is not None else []
+    return bound_names([*query.statements, *(ast.Expr(expr) for expr in clauses)])
 
 
 def _is_program_hole(place: Place, name: str) -> bool:
