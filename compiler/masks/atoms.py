@@ -11,12 +11,7 @@ from lmqlc.compiler.masks.interface import Bits
 
 
 class TextAtom(Protocol):
-    """One atom over the text of a hole. Nothing here has side effects that a caller could see.
-
-    by_token: the atom has no masks; every token must be asked for with `alive`.
-    """
-
-    by_token: bool
+    """One atom over the text of a hole. Nothing here has side effects that a caller could see."""
 
     def alive(self, text: bytes) -> bool:
         """Some continuation of `text`, itself included, may hold. Once False for a text, False for all that begin with it."""
@@ -27,7 +22,7 @@ class TextAtom(Protocol):
         ...
 
     def mask(self, text: bytes) -> Bits:
-        """The tokens after which a text that is alive stays so, uint32[ceil(V / 32)]; not called where `by_token`."""
+        """The tokens after which a text that is alive stays so, uint32[ceil(V / 32)]."""
         ...
 
     def closed(self, text: bytes) -> bool:

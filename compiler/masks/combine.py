@@ -13,20 +13,19 @@ one token is looked ahead, and those that lead nowhere are refused.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
-from lmqlc.compiler.masks.atoms import TextAtom
+from lmqlc.compiler.masks.combine_step import Known, Parts, State, Stepper, ended
 from lmqlc.compiler.masks.core import following
-from lmqlc.compiler.masks.forms import Ids, pack, unpack, words
+from lmqlc.compiler.masks.custom import CustomAtom
+from lmqlc.compiler.masks.forms import Ids, allows, pack, unpack, words
 from lmqlc.compiler.masks.interface import Bits
-from lmqlc.compiler.masks.phrases import PhraseSearch, Thread
-from lmqlc.compiler.masks.residues import Residue, Residues, counts_tokens
+from lmqlc.compiler.masks.residues import Residue, counts_tokens
 from lmqlc.compiler.masks.token_automaton import State as Inner
 from lmqlc.compiler.masks.trie import vocabulary_index
 
@@ -34,49 +33,16 @@ NARROW = 32
 """Up to this many allowed tokens are looked ahead."""
 TRIED = 256
 """Tokens tried, while looking ahead, to find one with which a Python function lets the text go on; past that it is taken to be possible."""
-KEPT = 1024
-"""Masks remembered, least recently used out first."""
-
-Encode = Callable[[str], list[int]]
+KEPT = 256
+"""States whose masks, and whose choices, are remembered, least recently used out first."""
 
 
-class Place(NamedTuple):
-    """Where a residue's automaton stands at a token boundary: its state, and the code points left of its limit."""
+class Choice(NamedTuple):
+    """Tokens (bits) that one residue and the engines it needs allow, before the Python functions it needs are asked."""
 
-    q: int
-    room: int
-
-
-class State(NamedTuple):
-    """A text under way, or ended.
-
-    text: the bytes written. taken: how many tokens. tokens: each residue's own state, None where it is dead. places: each residue's
-    `Place`, where there are stops. alive: by external atom, False once it is known to be false. threads: stop phrases begun.
-    cut: None while open, else the bytes to drop at the end.
-    """
-
-    text: bytes
-    taken: int
-    tokens: tuple[Inner | None, ...]
-    places: tuple[Place, ...]
-    alive: tuple[bool, ...]
-    threads: tuple[Thread, ...] = ()
-    cut: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """What a combination is made of. follow: the literal after the hole, "" for none. phrases: the stops as the runtime shows them.
-    skips_space: a space at the start of the text belongs to the prompt; residues know, atoms are not shown it."""
-
-    residues: Residues[Residue]
-    atoms: tuple[TextAtom, ...]
-    stops: PhraseSearch
-    phrases: tuple[StopPhrase, ...]
-    skips_space: bool
-    max_tokens: int | None
-    follow: str
-    encode: Encode | None
+    residue: int
+    bits: Bits
+    functions: frozenset[int]
 
 
 class Combination:
@@ -87,23 +53,21 @@ class Combination:
     def __init__(self, parts: Parts, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._parts = parts
+        self._stepper = Stepper(parts, vocabulary)
         self._residues = parts.residues.residues
         self._atoms = parts.atoms
+        self._functions = frozenset(i for i in self._stepper.needed if isinstance(parts.atoms[i], CustomAtom))
         self._width = len(vocabulary)
         self._eos = frozenset(vocabulary.eos_ids)
         self._masks: OrderedDict[State, Bits] = OrderedDict()
-        self._open_masks: OrderedDict[State, Bits] = OrderedDict()
+        self._known_choices: OrderedDict[State, list[Choice]] = OrderedDict()
         index = vocabulary_index(vocabulary)
+        self._text_tokens = pack(index.usable)
         self._follow = frozenset(following(vocabulary, index, parts.follow.encode()) if parts.follow else ())
         self._stoppers: list[int] = []
         self._by_first: dict[int, list[int]] = {}
         if parts.stops:
             self._find_stoppers(index.order.tolist())
-        # Atoms that no option needs to be true never rule a token out.
-        self._needed = frozenset[int]().union(*(option for residue in self._residues for option in residue.options))
-        self._functions = frozenset(i for i in self._needed if parts.atoms[i].by_token)
-        self._text_tokens = pack(index.usable)
-        self._space_tokens = pack(np.array([token.startswith(b" ") for token in vocabulary.tokens], np.bool_))
 
     def _find_stoppers(self, usable: list[int]) -> None:
         """Tokens that may meet a stop wherever they stand, and all tokens by their first byte."""
@@ -120,9 +84,7 @@ class Combination:
 
     def start(self) -> State:
         """The state of the empty text."""
-        tokens = tuple(residue.start() for residue in self._residues)
-        places = tuple(Place(r.automaton.start, r.automaton.char_limit or 0) for r in self._residues) if self._parts.stops else ()
-        return self._pruned(State(b"", 0, tokens, places, tuple(True for _ in self._atoms)))
+        return self._stepper.start()
 
     def satisfiable(self) -> bool:
         """Some token can come first, or the empty text is valid; False is certain, True is not."""
@@ -145,23 +107,17 @@ class Combination:
         if state.cut is not None or not 0 <= token_id < self._width:
             return None
         if token_id in self._eos:
-            return _ended(0) if self.is_final(state) else None
-        after = self._after(state, token_id)
+            return ended(0) if self.is_final(state) else None
+        after = self._stepper.after(state, token_id)
         if after is not None:
             return after if not self._is_narrow(state) or self._goes_on(after) else None
         if token_id in self._follow and self.is_final(state):
-            return _ended(len(self.vocabulary.tokens[token_id]))
+            return ended(len(self.vocabulary.tokens[token_id]))
         return None
 
     def is_final(self, state: Any) -> bool:
         """Whether the text so far (after the cut, where it has ended) is valid."""
-        if state.cut is not None:
-            return True
-        number = self._actual(state, state.text)
-        if number is None or state.tokens[number] is None:
-            return False
-        residue = self._residues[number]
-        return _accepts(residue, state.places[number], state.taken) if state.places else residue.tokens.is_final(state.tokens[number])
+        return self._stepper.is_final(state)
 
     def is_closed(self, state: Any) -> bool:
         """Whether the text is valid and no other can follow; False where an atom cannot tell."""
@@ -177,7 +133,7 @@ class Combination:
         if inner is None or residue.tokens.is_closed(inner):
             return True
         options = [option for option in residue.options if all(state.alive[i] for i in option)]
-        return all(any(self._atoms[i].closed(self._seen(state.text)) for i in option) for option in options)
+        return all(any(self._atoms[i].closed(self._stepper.seen(state.text)) for i in option) for option in options)
 
     def stopped(self, state: Any) -> int | None:
         """None while decoding goes on, else the bytes to cut from the end of what was written."""
@@ -208,7 +164,7 @@ class Combination:
         ]
         if len(options) != 1 or any(counts_tokens(residue.formula) for residue in self._residues):
             return ""
-        found = max((self._atoms[i].forced(self._seen(state.text)) for i in options[0][1]), key=len, default=b"")
+        found = max((self._atoms[i].forced(self._stepper.seen(state.text)) for i in options[0][1]), key=len, default=b"")
         for end in range(len(found), max(len(found) - 4, 0), -1):
             try:
                 return found[:end].decode("utf-8")
@@ -221,71 +177,87 @@ class Combination:
     def _mask(self, state: State) -> Bits:
         if state.cut is not None:
             return np.zeros(words(self._width), np.uint32)
-        flags = unpack(self._open(state), self._width).copy()
-        self._ask_functions(state, flags)
-        for token_id in self._stop_candidates(state):
-            flags[token_id] = self._after(state, token_id) is not None
+        flags = np.zeros(self._width, np.bool_)
+        if self._parts.skips_space and not state.text:
+            self._ask_all(state, flags)
+        else:
+            for choice in self._choices(state):
+                self._add_choice(state, choice, flags)
+            self._judge_stops(state, flags)
         if self._is_narrow(state):
             for token_id in np.flatnonzero(flags).tolist():
-                after = self._after(state, token_id)
+                after = self._stepper.after(state, token_id)
                 flags[token_id] = after is not None and self._goes_on(after)
         if self.is_final(state):
             flags[sorted(self._eos | self._follow)] = True
         return pack(flags)
 
-    def _open(self, state: State) -> Bits:
-        """Tokens that residues and engines allow, before any Python function is asked. Stops and ends apart."""
-        bits = self._open_masks.get(state)
-        if bits is None:
-            bits = self._open_masks[state] = self._join(state)
-            while len(self._open_masks) > KEPT:
-                self._open_masks.popitem(last=False)
-        return bits
+    def _choices(self, state: State) -> list[Choice]:
+        """What residues and engines allow at a state; ends apart, stops left to be judged."""
+        found = self._known_choices.get(state)
+        if found is None:
+            found = self._known_choices[state] = list(self._find_choices(state))
+            while len(self._known_choices) > KEPT:
+                self._known_choices.popitem(last=False)
+        return found
 
-    def _join(self, state: State) -> Bits:
-        joined = np.zeros(words(self._width), np.uint32)
-        for bits, _ in self._choices(state):
-            joined |= bits
-        return joined
-
-    def _choices(self, state: State) -> list[tuple[Bits, frozenset[int]]]:
-        """Tokens that residues and engines allow, for every set of Python functions that must not refuse them; ends apart."""
+    def _find_choices(self, state: State) -> Iterator[Choice]:
         engines: dict[int, Bits] = {}
-        found: list[tuple[Bits, frozenset[int]]] = []
-        for residue, inner in zip(self._residues, state.tokens, strict=True):
+        spaced = self._parts.skips_space and not state.text  # a first token may begin with the prompt's space: then it is asked for itself
+        for number, (residue, inner) in enumerate(zip(self._residues, state.tokens, strict=True)):
             for option in residue.options if inner is not None else ():
                 if all(state.alive[i] for i in option):
                     bits = residue.tokens.mask(inner) & self._text_tokens
-                    for i in option - self._functions:
+                    for i in option - self._functions if not spaced else ():
                         if i not in engines:
-                            engines[i] = self._engine_mask(i, state.text)
+                            engines[i] = self._atoms[i].mask(self._stepper.seen(state.text))
                         bits &= engines[i]
-                    found.append((bits, option & self._functions))
-        return found
+                    yield Choice(number, bits, option & self._functions)
 
-    def _engine_mask(self, number: int, text: bytes) -> Bits:
-        """An engine's mask. Where a leading space is skipped, a first token with one is left to be asked for by itself."""
-        bits = self._atoms[number].mask(self._seen(text))
-        return bits | self._space_tokens if self._parts.skips_space and not text else bits
+    def _open(self, state: State) -> Bits:
+        """Tokens that residues and engines allow, before any Python function is asked."""
+        joined = np.zeros(words(self._width), np.uint32)
+        for choice in self._choices(state):
+            joined |= choice.bits
+        return joined
 
-    def _ask_functions(self, state: State, flags: npt.NDArray[np.bool_]) -> None:
-        """Drop the tokens that Python functions refuse; they can only be asked one by one."""
-        if self._parts.skips_space and not state.text:
-            for token_id in np.flatnonzero(flags).tolist():
-                flags[token_id] = self._after(state, token_id) is not None
-        elif self._has_functions(state):
-            flags[:] = False
-            for bits, functions in self._choices(state):
-                for token_id in np.flatnonzero(unpack(bits, self._width) & ~flags).tolist():
-                    text = self._seen(state.text + self.vocabulary.tokens[token_id])
-                    flags[token_id] = all(self._atoms[i].alive(text) for i in functions)
+    def _ask_all(self, state: State, flags: npt.NDArray[np.bool_]) -> None:
+        for token_id in {*np.flatnonzero(unpack(self._open(state), self._width)).tolist(), *self._stop_candidates(state)}:
+            flags[token_id] = self._stepper.after(state, token_id) is not None
 
-    def _seen(self, text: bytes) -> bytes:
-        """The text that external atoms see: without a leading space that belongs to the prompt."""
-        return text[1:] if self._parts.skips_space and text.startswith(b" ") else text
+    def _add_choice(self, state: State, choice: Choice, flags: npt.NDArray[np.bool_]) -> None:
+        """Add a choice's tokens; Python functions are asked about them one by one."""
+        wanted = unpack(choice.bits, self._width) & ~flags
+        if not choice.functions:
+            flags |= wanted
+            return
+        ids = np.flatnonzero(wanted)
+        text, texts = self._stepper.seen(state.text), self.vocabulary.tokens
+        for i in choice.functions:
+            atom = cast(CustomAtom, self._atoms[i])
+            ids = ids[atom.alive_after(text, [texts[token_id] for token_id in ids.tolist()])]
+        flags[ids] = True
 
-    def _has_functions(self, state: State) -> bool:
-        return any(state.alive[i] for i in self._functions)
+    def _judge_stops(self, state: State, flags: npt.NDArray[np.bool_]) -> None:
+        """Tokens that may meet a stop: allowed where one ends them, or begins to, or where they go on without."""
+        known: Known = {}
+        for token_id in self._stop_candidates(state):
+            cut, threads = self._stepper.meet_stops(state, self.vocabulary.tokens[token_id], known)
+            if cut is not None:
+                flags[token_id] = not self._stepper.spent(state)
+            elif not (flags[token_id] and self._chosen(state, token_id)):
+                flags[token_id] = bool(self._stepper.removed(threads)) and self._stepper.after(state, token_id) is not None
+
+    def _chosen(self, state: State, token_id: int) -> bool:
+        """A token that Python functions let pass goes on in some choice, without a stop."""
+        choices = self._choices(state)
+        for number, bits, functions in choices:
+            inner = state.tokens[number]
+            if allows(bits, token_id) and inner is not None and self._residues[number].advance(inner, token_id) is not None:
+                text = self._stepper.seen(state.text + self.vocabulary.tokens[token_id])
+                if len(choices) == 1 or all(self._atoms[i].alive(text) for i in functions):
+                    return True
+        return False
 
     def _stop_candidates(self, state: State) -> Sequence[int]:
         """Tokens that may meet a stop from here."""
@@ -304,111 +276,7 @@ class Combination:
             return True
         ids: Ids = np.flatnonzero(unpack(self._open(state), self._width))
         if self._parts.stops:
-            return len(ids) > 0 or any(self._after(state, i) is not None for i in self._stop_candidates(state)[:TRIED])
-        if not self._has_functions(state) or len(ids) > TRIED:
+            return len(ids) > 0 or any(self._stepper.after(state, i) is not None for i in self._stop_candidates(state)[:TRIED])
+        if not any(state.alive[i] for i in self._functions) or len(ids) > TRIED:
             return len(ids) > 0
-        return any(self._after(state, i) is not None for i in ids.tolist())
-
-    # --- one token
-
-    def _after(self, state: State, token_id: int) -> State | None:
-        """The state after a token that adds text, None where it cannot; without looking ahead."""
-        token = self.vocabulary.tokens[token_id]
-        limit = self._parts.max_tokens
-        if not token or (limit is not None and state.taken >= limit):
-            return None
-        threads: tuple[Thread, ...] = ()
-        if self._parts.stops:
-            cut, threads = self._meet_stops(state, token)
-            if cut is not None:
-                return _ended(len(state.text) + len(token) - cut)
-        tokens = tuple(
-            None if inner is None else residue.advance(inner, token_id) for residue, inner in zip(self._residues, state.tokens, strict=True)
-        )
-        text = state.text + token
-        live = any(inner is not None for inner in tokens)
-        alive = tuple(
-            flag and (not live or i not in self._needed or self._atoms[i].alive(self._seen(text))) for i, flag in enumerate(state.alive)
-        )
-        after = self._pruned(State(text, state.taken + 1, tokens, self._moved(state, token), alive, threads))
-        if any(inner is not None for inner in after.tokens):
-            return after
-        begun = tuple(thread for thread in threads if self._parts.stops.removes(thread))
-        if not begun or state.taken + 1 == limit:
-            return None
-        return after._replace(threads=begun)
-
-    def _pruned(self, state: State) -> State:
-        """The state without residues that need an atom known to be false."""
-        tokens = tuple(
-            inner if any(all(state.alive[i] for i in option) for option in residue.options) else None
-            for residue, inner in zip(self._residues, state.tokens, strict=True)
-        )
-        return state._replace(tokens=tokens)
-
-    def _moved(self, state: State, token: bytes) -> tuple[Place, ...]:
-        """The residues' places after a token; needed only where stops are judged inside tokens."""
-        return tuple(
-            _run(residue, place, token, state.taken) for residue, place in zip(self._residues, state.places, strict=bool(state.places))
-        )
-
-    def _meet_stops(self, state: State, token: bytes) -> tuple[int | None, tuple[Thread, ...]]:
-        """Where the text is cut if a stop ends inside the token, and the phrases begun where none does."""
-        known: dict[int, bool] = {}
-
-        def holds(at: int) -> bool:
-            if at not in known:
-                known[at] = self._holds_inside(state, token[: at - len(state.text)])
-            return known[at]
-
-        threads: Sequence[Thread] = state.threads
-        for offset, byte in enumerate(token):
-            at = len(state.text) + offset
-            threads = self._parts.stops.step(threads, byte, at, holds)
-            cut = self._parts.stops.ended(threads, at + 1, holds)
-            if cut is not None:
-                return cut, ()
-        return None, tuple(sorted(threads))
-
-    def _holds_inside(self, state: State, part: bytes) -> bool:
-        """Whether the text with the first bytes of a token, as a final text, is valid."""
-        if not part:
-            return self.is_final(state)
-        number = self._actual(state, state.text + part)
-        if number is None or state.tokens[number] is None:
-            return False
-        residue = self._residues[number]
-        return _accepts(residue, _run(residue, state.places[number], part, state.taken), state.taken + 1)
-
-    def _actual(self, state: State, text: bytes) -> int | None:
-        """The number of the residue that judges `text`, by what its external atoms say of it; None where none accepts any text."""
-        values = tuple(flag and atom.holds(self._seen(text)) for flag, atom in zip(state.alive, self._atoms, strict=True))
-        return self._parts.residues.by_values.get(values)
-
-
-def _ended(cut: int) -> State:
-    """The ended state; nothing but the cut matters of it."""
-    return State(b"", 0, (), (), (), (), cut)
-
-
-def _region(residue: Residue, count: int) -> int:
-    """The region of token counts in which a count lies."""
-    return int(np.searchsorted(residue.automaton.token_bounds, count, side="right")) - 1
-
-
-def _accepts(residue: Residue, place: Place, count: int) -> bool:
-    """The residue accepts the text that leads to a place with `count` tokens."""
-    room = residue.automaton.char_limit is None or place.room >= 0
-    return room and bool(residue.automaton.accepts[_region(residue, count), place.q])
-
-
-def _run(residue: Residue, place: Place, part: bytes, count: int) -> Place:
-    """A residue's place after the first bytes of the token that follows `count` others."""
-    automaton = residue.automaton
-    regions = len(automaton.delta)
-    before, inside = _region(residue, count) % regions, _region(residue, count + 1) % regions
-    q, room = place
-    for offset, byte in enumerate(part):
-        q = int(automaton.delta[inside if offset else before, q, automaton.byte_class[byte]])
-        room -= not 0x80 <= byte < 0xC0
-    return Place(q, room)
+        return any(self._stepper.after(state, i) is not None for i in ids.tolist())

@@ -16,7 +16,8 @@ from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import BAD_TYPE, error, unsatisfiable
 from lmqlc.compiler.masks.atoms import TextAtom
-from lmqlc.compiler.masks.combine import Combination, Encode, Parts
+from lmqlc.compiler.masks.combine import Combination
+from lmqlc.compiler.masks.combine_step import Encode, Parts
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.external import json_engine, lark_engine
 from lmqlc.compiler.masks.interface import TokenConstraint

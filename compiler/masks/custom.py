@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 from lmqlc.compiler.automata.problems import error
 from lmqlc.compiler.masks.atoms import whole_characters
 from lmqlc.compiler.masks.interface import Bits
@@ -32,8 +34,6 @@ _SHOWN = 200
 
 class CustomAtom:
     """One call of a constraint function in a `where`. args: the operands after the text. Raises LmqlCompileError for what is none."""
-
-    by_token = True
 
     def __init__(self, function: object, args: Sequence[object] = (), span: Span | None = None) -> None:
         self._call = function_of(function, span)
@@ -54,7 +54,18 @@ class CustomAtom:
         return self._ask(characters, True) is True
 
     def mask(self, text: bytes) -> Bits:
-        raise NotImplementedError("a Python function is asked token by token")
+        raise NotImplementedError("a Python function is asked about tokens one by one: `alive_after`")
+
+    def alive_after(self, text: bytes, tokens: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+        """bool[n]: the text is alive after each of n tokens. One call of the function for each, none remembered."""
+        return np.fromiter((self._goes_on(text + token) for token in tokens), np.bool_, len(tokens))
+
+    def _goes_on(self, text: bytes) -> bool:
+        try:
+            characters: str | None = text.decode("utf-8")
+        except UnicodeDecodeError:
+            characters = whole_characters(text)
+        return characters is not None and self._answer(characters, False) is not False
 
     def closed(self, text: bytes) -> bool:
         return False

@@ -48,8 +48,6 @@ class GrammarEngine:
     can be in the language.
     """
 
-    by_token = False
-
     def __init__(self, grammar: str, vocabulary: Vocabulary, *, construct: str, span: Span | None = None) -> None:
         self._construct = construct
         self._span = span
@@ -63,12 +61,14 @@ class GrammarEngine:
     def alive(self, text: bytes) -> bool:
         with self._lock:
             known, matcher = self._nearest(text)
+            if len(text) - known > _NEAR // 2:  # keep a state on the way, or long texts would be read from their start again and again
+                return self._matcher(text) is not None
             rest = self._bytes(text[known:])
             return rest is not None and self._follows(matcher, rest)
 
     def holds(self, text: bytes) -> bool:
         with self._lock:
-            matcher = self._matcher(text)
+            matcher = self._matcher(text, keep=False)
             return matcher is not None and bool(matcher.is_accepting()) and whole_characters(text) is not None
 
     def mask(self, text: bytes) -> Bits:
@@ -111,8 +111,8 @@ class GrammarEngine:
         self._check(matcher)
         return matcher
 
-    def _matcher(self, text: bytes) -> Any:
-        """The engine's state after a text, None where the text is not alive."""
+    def _matcher(self, text: bytes, *, keep: bool = True) -> Any:
+        """The engine's state after a text, None where the text is not alive. keep: the text is one that is written, and may go on."""
         known, matcher = self._nearest(text)
         rest = self._bytes(text[known:])
         if rest is None:
@@ -123,6 +123,8 @@ class GrammarEngine:
             matcher = matcher.deep_copy()
             matcher.try_consume_tokens(rest)
             self._check(matcher)
+        if not keep:
+            return matcher
         self._kept[text] = matcher
         self._kept.move_to_end(text)
         while len(self._kept) > KEPT:

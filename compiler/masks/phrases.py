@@ -78,6 +78,8 @@ class PhraseSearch:
 
     def __init__(self, phrases: tuple[Phrase, ...]) -> None:
         self._phrases = phrases
+        first = {byte for phrase in phrases for byte, after in enumerate(phrase.steps[phrase.start]) if after}
+        self._first = re.compile(b"[" + b"".join(b"\\x%02x" % byte for byte in sorted(first)) + b"]" if first else rb"(?!)")
 
     def __bool__(self) -> bool:
         return bool(self._phrases)
@@ -108,14 +110,22 @@ class PhraseSearch:
                 best = (begin, at if phrase.keep else begin)
         return None if best is None else best[1]
 
+    def meet(self, threads: Sequence[Thread], token: bytes, at: int, holds: Holds) -> tuple[int | None, tuple[Thread, ...]]:
+        """A token that stands at place `at`: where the text is cut if it stops inside, else None and the threads after it."""
+        first = None if threads else self._first.search(token)
+        if not threads and first is None:
+            return None, ()
+        for offset in range(0 if first is None else first.start(), len(token)):
+            threads = self.step(threads, token[offset], at + offset, holds)
+            cut = self.ended(threads, at + offset + 1, holds)
+            if cut is not None:
+                return cut, ()
+        return None, tuple(sorted(threads))
+
     def may_concern(self, token: bytes) -> bool:
         """Whether a token may complete a phrase or begin a removed one, wherever the formula may hold."""
-        threads: list[Thread] = []
-        for at, byte in enumerate(token):
-            threads = self.step(threads, byte, at, lambda _: True)
-            if self.ended(threads, at, lambda _: True) is not None:
-                return True
-        return any(self.removes(thread) for thread in threads)
+        cut, threads = self.meet((), token, 0, lambda _: True)
+        return cut is not None or any(self.removes(thread) for thread in threads)
 
     def next_bytes(self, threads: Sequence[Thread]) -> frozenset[int]:
         """First bytes of the tokens with which some thread goes on."""

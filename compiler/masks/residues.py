@@ -9,14 +9,14 @@ the whole formula, by `combine`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
-from lmqlc.compiler.constraints import FALSE, TRUE, And, Constraint, Count, Not, Or
+from lmqlc.compiler.constraints import FALSE, TRUE, And, Const, Constraint, Count, Not, Or
 from lmqlc.compiler.masks.optional_stops import widen
 from lmqlc.compiler.masks.phrases import Phrase
 from lmqlc.compiler.masks.token_automaton import ENDED, State, TokenAutomaton
@@ -96,11 +96,25 @@ def external_atoms(constraint: Constraint, is_external: IsExternal) -> tuple[Con
 
 
 def _same(one: Constraint, other: Constraint) -> bool:
-    return one is other or (type(one) is type(other) and bool(_unplaced(one) == _unplaced(other)))
+    """Whether two atoms say the same, wherever they stand: the same operands, values by what they are, objects by identity."""
+    if one is other:
+        return True
+    names = [field.name for field in fields(one) if field.name != "span"]
+    return type(one) is type(other) and all(_same_value(getattr(one, name), getattr(other, name)) for name in names)
 
 
-def _unplaced(atom: Constraint) -> Constraint:
-    return replace(atom, span=None)
+def _same_value(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False  # 1 is not True
+    if isinstance(one, Const):
+        return _same_value(one.value, other.value)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same_value, one, other))
+    if isinstance(one, dict):
+        return _same_value(list(one.items()), list(other.items()))  # the order of keys is the order in which JSON has them
+    return isinstance(one, str | bytes | int | float) and bool(one == other)
 
 
 def assigned(constraint: Constraint, externals: tuple[Constraint, ...], values: tuple[bool, ...], is_external: IsExternal) -> Constraint:

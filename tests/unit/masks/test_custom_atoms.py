@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
-from lmqlc.compiler.masks.compose import compose, text_holds
+from lmqlc.compiler.masks.compose import compose, is_external, text_holds
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.forms import unpack
+from lmqlc.compiler.masks.residues import external_atoms
 from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint, UnsupportedConstraint
 from lmqlc.runtime.constraint import constraint
 
@@ -233,17 +234,10 @@ def test_a_leading_space_is_not_shown() -> None:
     assert made.is_final(state) and not any(text.startswith(" ") for text in seen)
 
 
-def test_the_same_condition_twice_is_asked_once() -> None:
-    calls: list[tuple[str, bool]] = []
-
-    @constraint
-    def counted(text: str, final: bool, numbers: list[int]) -> bool | None:
-        calls.append((text, final))
-        return True if final else None
-
-    made = compose(c.Or((custom(counted, [1]), c.And((custom(counted, [1]), c.Equals(c.Const("a")))))), VOCABULARY)
-    made.mask(made.start())
-    assert calls and len(calls) == len(set(calls))
+def test_a_condition_that_stands_twice_is_one_atom() -> None:
+    twice = c.Or((custom(at_most, 1), c.And((custom(at_most, 1), c.Equals(c.Const("a"))))))
+    assert external_atoms(twice, is_external) == (custom(at_most, 1),)
+    assert len(external_atoms(c.And((twice, custom(at_most, True))), is_external)) == 2  # 1 is not True
 
 
 def test_whole_texts_are_judged() -> None:
