@@ -48,7 +48,7 @@ def bind_arguments(
     takes, options = [*parameters, *program.optional], list(options)
     if len(args) > len(parameters):
         raise ArgumentError(f"the program takes {len(parameters)} positional arguments, not {len(args)}{_listed(parameters)}")
-    values = dict(zip(parameters, args, strict=False))
+    values: dict[str, Any] = dict(zip(parameters, args, strict=False))
     rest: dict[str, Any] = {}
     unknown: list[str] = []
     for name, value in kwargs.items():

@@ -47,32 +47,41 @@ def _counting_inside(automaton: TextAutomaton) -> TextAutomaton:
     if automaton.char_limit is None:
         return automaton
     leads = np.array([byte & 0xC0 != 0x80 for byte in range(256)])
-    old = automaton.byte_class.astype(np.int64)
-    pairs, byte_class = np.unique(old * 2 + leads, return_inverse=True)
-    seen: dict[tuple[int, int], int] = {(0, 0): 0}
-    order: list[tuple[int, int]] = [(0, 0)]
-    rows: list[npt.NDArray[np.int32]] = []
-
-    def number(state: int, chars: int) -> int:
-        key = (state, chars) if state and chars <= (automaton.char_limit or 0) else (0, 0)
-        if key not in seen:
-            seen[key] = len(order)
-            order.append(key)
-        return seen[key]
-
-    start = number(automaton.start, 0)
-    while len(rows) < len(order):
-        state, chars = order[len(rows)]
-        after = automaton.delta[:, state][:, pairs // 2]
-        rows.append(np.array([[number(int(q), chars + int(pairs[b] % 2)) for b, q in enumerate(row)] for row in after], np.int32))
+    pairs, byte_class = np.unique(automaton.byte_class.astype(np.int64) * 2 + leads, return_inverse=True)
+    order, rows = _counted(automaton, automaton.char_limit, pairs)
     states = [state for state, _ in order]
     return replace(
         automaton,
         delta=np.stack(rows, axis=1),
         byte_class=byte_class.astype(np.uint8),
-        start=start,
+        start=1,
         accepts=automaton.accepts[:, states],
         stops=automaton.stops[:, states],
         holds=None if automaton.holds is None else automaton.holds[:, states],
         char_limit=None,
     )
+
+
+def _counted(
+    automaton: TextAutomaton, limit: int, pairs: npt.NDArray[np.int64]
+) -> tuple[list[tuple[int, int]], list[npt.NDArray[np.int32]]]:
+    """The reachable pairs of a state and the characters so far (0 is dead, 1 the start), and the row int32[D, B] of each.
+
+    pairs: byte classes by whether their bytes begin a character: `2 * class + begins`.
+    """
+    order = [(0, 0), (automaton.start, 0)]
+    seen = {pair: number for number, pair in enumerate(order)}
+
+    def number(state: int, chars: int) -> int:
+        pair = (state, chars) if state and chars <= limit else (0, 0)
+        if pair not in seen:
+            seen[pair] = len(order)
+            order.append(pair)
+        return seen[pair]
+
+    rows: list[npt.NDArray[np.int32]] = []
+    while len(rows) < len(order):
+        state, chars = order[len(rows)]
+        after = automaton.delta[:, state][:, pairs // 2]
+        rows.append(np.array([[number(int(q), chars + int(pairs[b] % 2)) for b, q in enumerate(row)] for row in after], np.int32))
+    return order, rows
