@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
-from lmqlc.backends.growing import GrowingLayer, growing_cache
+from lmqlc.backends.growing import GrowingLayer, Halt, growing_cache
 from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ class Engine:
         self._can_keep = "logits_to_keep" in accepted
         self._can_batch = {"attention_mask", "position_ids"} <= set(accepted)
         self._branches = PrefixCache(budget)
+        self.halt = Halt()
         self.cache_kind: CacheKind = "none"
         self._layers = 0
         self._position_bytes = 1  # memory of one position's keys and values, where the cache is shared
@@ -79,7 +80,11 @@ class Engine:
         return self._whole(lambda: self._logits(sequences))
 
     def _whole(self, work: Callable[[], T]) -> T:
-        """Runs a call. One that fails leaves no half-extended cache behind; one that runs out of memory is tried again without caches."""
+        """Runs a call; one that runs out of a GPU's memory is tried again without caches.
+
+        A pass that fails leaves caches extended in some layers and not in others: whoever extends a branch takes it out of the kept
+        ones first, and puts it back when it is whole.
+        """
         try:
             with torch.inference_mode():
                 return work()
@@ -87,9 +92,6 @@ class Engine:
             self._branches.clear()
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-        except BaseException:
-            self._branches.clear()
-            raise
         with torch.inference_mode():
             return work()
 
@@ -141,7 +143,9 @@ class Engine:
 
     def _empty(self) -> Branch:
         """A branch that has read nothing."""
-        return Branch([], growing_cache([GrowingLayer() for _ in range(self._layers)]) if self.cache_kind == "shared" else None)
+        if self.cache_kind != "shared":
+            return Branch([], None)
+        return Branch([], growing_cache([GrowingLayer(self.halt) for _ in range(self._layers)]))
 
     def _extend(self, branch: Branch, new: list[int], keep: int, cost: Cost) -> torch.Tensor:
         """Reads `new` ids after a branch and keeps the longer branch. Logits `[keep, width]` after the last `keep` of them."""
@@ -169,11 +173,11 @@ class Engine:
         if any(pads):
             options |= self._padding(branches, pads)
         last = torch.tensor([ids[-1:] for ids in sequences], device=self._device)
+        for branch in branches:
+            self._branches.remove(branch)
         out = self._model(input_ids=last, past_key_values=cache, use_cache=True, **options)
         cost.passes += 1
         cost.computed += len(sequences)
-        for branch in branches:
-            self._branches.remove(branch)
         rows = zip(sequences, pads, strict=True)
         self._branches.add([Branch(list(ids), out.past_key_values, i, pad) for i, (ids, pad) in enumerate(rows)])
         return _to_numpy(out.logits[:, -1])

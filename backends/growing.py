@@ -1,7 +1,8 @@
 """A transformers cache layer that appends in place: room for more positions is set aside, so a new token costs no copy of the old ones.
 
 Keys and values that were handed out stay as they are: a layer writes only into room of its own, after all positions it has handed out,
-and a fork of it (`view`) has no room until it grows, when it takes a copy.
+and one that began with another's tensors (`like`) has no room until it grows, when it takes a copy. Since every layer of a model asks its
+cache once per forward pass, this is also where a pass that nobody waits for any more is given up.
 """
 
 from __future__ import annotations
@@ -15,18 +16,37 @@ _SPARE = 64  # positions set aside beyond those needed, at least
 _SMALL = 1 << 15  # elements; copying fewer costs less than keeping room for them
 
 
+class Halted(Exception):
+    """A forward pass was given up."""
+
+
+class Halt:
+    """Calls off forward passes. `running` is the job the model's thread is at, `asked` the one last called off."""
+
+    def __init__(self) -> None:
+        self.running: object = None
+        self.asked: object = None
+
+    def check(self) -> None:
+        """Raises Halted where the running job was called off."""
+        if self.asked is not None and self.asked is self.running:
+            raise Halted
+
+
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values `[rows, heads, positions, size of a head]`."""
 
     keys: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, halt: Halt) -> None:
         super().__init__()
+        self._halt = halt
         self._room: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Appends keys and values; all of them so far."""
+        """Appends keys and values; all of them so far. Raises Halted where the pass was called off."""
+        self._halt.check()
         if not self.is_initialized or (self._room is None and self.keys.numel() < _SMALL):
             return super().update(key_states, value_states)  # type: ignore[no-any-return]
         before = self.keys.shape[2]
@@ -47,10 +67,9 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             rooms[-1][:, :, :before] = old
         self._room = (rooms[0], rooms[1])
 
-    @classmethod
-    def of(cls, keys: torch.Tensor, values: torch.Tensor) -> GrowingLayer:
-        """A layer that begins with these keys and values, which it never changes."""
-        layer = cls()
+    def like(self, keys: torch.Tensor, values: torch.Tensor) -> GrowingLayer:
+        """Another layer of the model, which begins with these keys and values and never changes them."""
+        layer = GrowingLayer(self._halt)
         layer.keys, layer.values = keys, values
         layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
         return layer

@@ -1,13 +1,13 @@
 """Models that run in this process, through transformers: `local:NAME_OR_PATH`, `lmql.inprocess(…)` and the embedded `demo`.
 
 A model has one thread. Sessions wait for it without blocking the event loop, so that queries interleave and can be cancelled: a
-cancelled call ends for its query at once, while the forward pass it was in runs to its end.
+cancelled call ends for its query at once, and the forward pass it was in is given up at the model's next layer (models that keep
+recurrent state or sliding windows run it to its end).
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,12 +60,18 @@ class InProcessBackend:
         return self._engine
 
     async def call(self, work: Callable[[Engine], T]) -> T:
-        """Runs `work(engine)` in the model's thread. Errors of torch become BackendUnavailable."""
+        """Runs `work(engine)` in the model's thread; a cancelled call gives its forward pass up. torch's errors become BackendUnavailable."""
         engine = self._opened()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, functools.partial(self._guarded, work, engine))
+        job = object()
+        future = self._thread.submit(self._guarded, work, engine, job)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            engine.halt.asked = job
+            raise
 
-    def _guarded(self, work: Callable[[Engine], T], engine: Engine) -> T:
+    def _guarded(self, work: Callable[[Engine], T], engine: Engine, job: object) -> T:
+        engine.halt.running = job
         try:
             return work(engine)
         except (MemoryError, RuntimeError) as error:

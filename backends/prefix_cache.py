@@ -47,7 +47,7 @@ def shared_length(a: list[int], b: list[int], limit: int) -> int:
 def fork(branch: Branch, length: int) -> Branch:
     """A branch of its own for the first `length` ids; its tensors are views of the old ones. Needs layers that only append."""
     rows, positions = slice(branch.row, branch.row + 1), slice(branch.pad, branch.pad + length)
-    layers = [GrowingLayer.of(layer.keys[rows, :, positions], layer.values[rows, :, positions]) for layer in branch.cache.layers]
+    layers = [layer.like(layer.keys[rows, :, positions], layer.values[rows, :, positions]) for layer in branch.cache.layers]
     return Branch(branch.ids[:length], growing_cache(layers))
 
 
@@ -74,10 +74,9 @@ def _is_whole(branches: Sequence[Branch], longest: int) -> bool:
 
 
 def _gathered(index: int, branches: Sequence[Branch], pads: Sequence[int]) -> GrowingLayer:
-    layers = [branch.cache.layers[index] for branch in branches]
-    return GrowingLayer.of(
-        _stacked([layer.keys for layer in layers], branches, pads), _stacked([layer.values for layer in layers], branches, pads)
-    )
+    layers: list[GrowingLayer] = [branch.cache.layers[index] for branch in branches]
+    keys = _stacked([layer.keys for layer in layers], branches, pads)
+    return layers[0].like(keys, _stacked([layer.values for layer in layers], branches, pads))
 
 
 def _stacked(tensors: Sequence[Any], branches: Sequence[Branch], pads: Sequence[int]) -> Any:

@@ -233,6 +233,37 @@ def test_a_cancelled_call_ends_at_once_and_harms_nobody(checkpoints: Path) -> No
     assert asyncio.run(run()) < 0.4
 
 
+def test_a_cancelled_pass_is_given_up(checkpoints: Path) -> None:
+    backend, model = backend_of(checkpoints, "llama"), reference(checkpoints, "llama")
+    engine = backend._opened()
+    layers = engine._model.model.layers
+    reached: list[int] = []
+    original = [layer.forward for layer in layers]
+
+    def slow(index: int) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            reached.append(index)
+            time.sleep(0.3)
+            return original[index](*args, **kwargs)
+
+        return forward
+
+    async def run() -> None:
+        session = await backend.open()
+        await session.logits([[1, 2, 3]])
+        for index, layer in enumerate(layers):
+            layer.forward = slow(index)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(session.logits([[1, 2, 3, 4]]), 0.1)
+        for index, layer in enumerate(layers):
+            layer.forward = original[index]
+        for asked in ([[1, 2, 3, 4]], [[1, 2, 3, 4, 5], [1, 2, 3, 7]]):
+            np.testing.assert_allclose(await session.logits(asked), plain_logits(model, asked), atol=1e-4)
+
+    asyncio.run(run())
+    assert reached == [0]
+
+
 def test_a_failing_pass_leaves_no_broken_cache(checkpoints: Path) -> None:
     backend, model = backend_of(checkpoints, "llama"), reference(checkpoints, "llama")
     engine = backend._opened()
