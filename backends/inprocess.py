@@ -60,7 +60,7 @@ class InProcessBackend:
         return self._engine
 
     async def call(self, work: Callable[[Engine], T]) -> T:
-        """Runs `work(engine)` in the model's thread; a cancelled call gives its forward pass up. torch's errors become BackendUnavailable."""
+        """Runs `work(engine)` in the model's thread; a cancelled call gives its forward pass up. Errors: BackendUnavailable."""
         engine = self._opened()
         job = object()
         future = self._thread.submit(self._guarded, work, engine, job)
