@@ -170,7 +170,7 @@ class _Reader:
             return self._dataclass(given, inside)
         if typing.is_typeddict(given):
             hints = self._hints(given)
-            keys = tuple(Field(name, self.shape(hints[name], inside), name in given.__required_keys__) for name in hints)
+            keys = tuple(Field(name, self.shape(hint, inside), _is_required(given, name, hint)) for name, hint in hints.items())
             return Record(given.__name__, keys, dict)
         raise self._bad(given)
 
@@ -250,6 +250,14 @@ class _Reader:
     def _bad(self, given: object) -> Exception:
         name = getattr(given, "__name__", None) or repr(given)
         return error(BAD_TYPE, f"{name:.80} is no type of a hole", self._span, _HINT)
+
+
+def _is_required(given: Any, name: str, hint: Any) -> bool:
+    """Whether a TypedDict must have a key. What the annotation says goes first: it may have been a string when the class was made."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Required, typing.NotRequired):
+        return origin is typing.Required
+    return name in given.__required_keys__
 
 
 def _conditions(item: Any) -> list[tuple[str, Any]]:

@@ -96,9 +96,8 @@ NUMBERS = [
     "2.49",
     "2.51",
     "-7",
-    "1.",
-    ".5",
 ]
+NUMBERS += ["1.", ".5"]
 BOUNDS = [0, 5, -5, 12, 120, 2.5, -0.5, 0.1, True, 10**30, Decimal("2.50"), Decimal("-7"), math.inf, -math.inf, math.nan]
 
 

@@ -12,8 +12,8 @@ from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source, Span
 
 TEXTS = [
-    "", "a", "b", "ab", "abc", "a b", "aab", "abab", "a\n", "\n", "ab\nab", "a\nb\n", "foo bar", "foo-bar", " foo", "foo ", "aaaa", "a1", "é",
-    "éa",
+    "", "a", "b", "ab", "abc", "a b", "aab", "abab", "a\n", "\n", "ab\nab", "a\nb\n", "foo bar", "foo-bar", " foo", "foo ", "aaaa", "a1",
+    "é", "éa",
     "A", "K", "k\u212a", "😀", "\U0001d7d8", "aaab", "a.b", "axb", "12", "12.", "12.5", "\r\n", "\u2028", "ac", "abcabc", "日本", "AB",
 ]  # fmt: skip
 PATTERNS = [
