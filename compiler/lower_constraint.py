@@ -84,7 +84,7 @@ class Lowering:
                 part = self.tree(node, conjunct=conjunct)
                 made.append(part)
                 if isinstance(part, Truth) and isinstance(part.value, Slot) and node is not nodes[-1]:
-                    guards.append(self.slots.guard(part.value, negated=negated))
+                    guards += self.slots.guard(part.value, negated=negated)
         return made
 
     def _either(self, node: ast.BoolOp, *, conjunct: bool) -> Constraint:
@@ -102,7 +102,7 @@ class Lowering:
         for value, negated in ((node.body, False), (node.orelse, True)):
             with self.slots.guarded() as guards:
                 if isinstance(test, Truth) and isinstance(test.value, Slot):
-                    guards.append(self.slots.guard(test.value, negated=negated))
+                    guards += self.slots.guard(test.value, negated=negated)
                 branches.append(And((Not(test) if negated else test, self.tree(value, conjunct=False))))
         return Or(tuple(branches), self.findings.span(node))
 

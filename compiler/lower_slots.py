@@ -15,10 +15,14 @@ from lmqlc.compiler.rebuild import at
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A slot that must be true (false where `negated`) for a later operand to matter, as `and` and `or` have it in Python."""
+    """A slot that must be true (false where `negated`) for a later operand to matter, as `and` and `or` have it in Python.
+
+    may_be_open: the slot may wait for another hole; while it does, nothing is decided and the operand matters.
+    """
 
     slot: int
     negated: bool
+    may_be_open: bool
 
 
 @dataclass(slots=True)
@@ -66,9 +70,13 @@ class Slots:
         yield self._guards
         del self._guards[before:]
 
-    def guard(self, slot: Slot, *, negated: bool) -> Guard:
-        self.found[slot.index].is_named = True
-        return Guard(slot.index, negated)
+    def guard(self, slot: Slot, *, negated: bool) -> list[Guard]:
+        """What the slot decides for the operands after it; nothing where it is always open."""
+        found = self.found[slot.index]
+        if found.expr is None:
+            return []
+        found.is_named = True
+        return [Guard(slot.index, negated, bool(found.holes))]
 
     def reference(self, slot: Slot, place: ast.expr) -> ast.expr:
         """An expression for the value of an earlier slot."""
@@ -83,20 +91,27 @@ def slot_name(index: int) -> str:
 
 def slot_expression(slot: SlotExpr, index: int, value: ast.expr | None) -> ast.expr:
     """What the coroutine evaluates for a slot; `value` is the slot's expression, as lowered."""
-    open_value = at(ast.Attribute(ast.Name(INTERPRETER, ast.Load()), "OPEN", ast.Load()), slot.place)
     if value is None:
-        return open_value
+        return at(_open(), slot.place)
     tests = [_test(guard) for guard in slot.guards] + ([_bound(slot.holes)] if slot.holes else [])
     if tests:
-        value = ast.IfExp(tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests), value, open_value)
+        value = ast.IfExp(tests[0] if len(tests) == 1 else ast.BoolOp(ast.And(), tests), value, _open())
     if slot.is_named:
         value = ast.NamedExpr(ast.Name(slot_name(index), ast.Store()), value)
     return at(value, slot.place)
 
 
 def _test(guard: Guard) -> ast.expr:
+    """OPEN is true as a Python value."""
     name = ast.Name(slot_name(guard.slot), ast.Load())
-    return ast.UnaryOp(ast.Not(), name) if guard.negated else name
+    if not guard.negated:
+        return name
+    negated = ast.UnaryOp(ast.Not(), name)
+    return ast.BoolOp(ast.Or(), [ast.Compare(name, [ast.Is()], [_open()]), negated]) if guard.may_be_open else negated
+
+
+def _open() -> ast.expr:
+    return ast.Attribute(ast.Name(INTERPRETER, ast.Load()), "OPEN", ast.Load())
 
 
 def _bound(holes: tuple[str, ...]) -> ast.expr:
