@@ -102,7 +102,7 @@ class GuidanceText:
         return self.engine.bits
 
     def apply(self, scores: Scores) -> None:
-        self.engine.apply(torch.from_numpy(scores)[None], torch.from_numpy(self.engine.bits))
+        self.engine.apply(scores, self.engine.bits)
 
     def advance(self, token: int) -> bool:
         return bool(self.matcher.consume_token(token))
@@ -114,11 +114,10 @@ class Guidance:
     def __init__(self, folder: Path, eos: list[int]) -> None:
         import llguidance
         import llguidance.numpy
-        import llguidance.torch
 
         self.tokenizer = llguidance.LLTokenizer(str(folder / "tokenizer.json"), eos_token=eos)
         self.fill = llguidance.numpy.fill_next_token_bitmask
-        self.apply = llguidance.torch.apply_token_bitmask_inplace
+        self.apply = llguidance.numpy.apply_token_bitmask_inplace
         self.bits = llguidance.numpy.allocate_token_bitmask(1, self.tokenizer.vocab_size)
 
     def compile(self, row: Row) -> str | None:

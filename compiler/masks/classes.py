@@ -11,7 +11,7 @@ and memory follow the states that are reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -39,13 +39,14 @@ class ClassBlock:
 
     class_of: uint16 or uint32[V], class of every token; class 0 holds the tokens that are never allowed here.
     table: uint16 or int32[P, n, K], the value to which a class leads by pair and state. chars: int32[K], code points that its tokens begin
-    (0 where characters are not counted).
+    (0 where characters are not counted). listed: the token ids of every class, ascending, once `list_members` was called; empty before.
     """
 
     first: int
     class_of: npt.NDArray[np.unsignedinteger[Any]]
     table: npt.NDArray[np.integer[Any]]
     chars: npt.NDArray[np.int32]
+    listed: list[npt.NDArray[np.intp]] = field(default_factory=list)
 
     @cached_property
     def states(self) -> int:
@@ -55,16 +56,10 @@ class ClassBlock:
     def classes(self) -> int:
         return len(self.chars)
 
-    @cached_property
-    def sizes(self) -> npt.NDArray[np.intp]:
-        """intp[K], tokens by class."""
-        return np.bincount(self.class_of, minlength=self.classes)
-
-    @cached_property
-    def members(self) -> list[npt.NDArray[np.intp]]:
-        """The token ids of every class, ascending."""
-        order = np.argsort(self.class_of, kind="stable")
-        return np.split(order, np.cumsum(self.sizes)[:-1])
+    def list_members(self) -> None:
+        """List the tokens by class: most masks are built faster from the lists."""
+        sizes = np.bincount(self.class_of, minlength=self.classes)
+        self.listed[:] = np.split(np.argsort(self.class_of, kind="stable"), np.cumsum(sizes)[:-1])
 
     @cached_property
     def token_classes(self) -> memoryview:
@@ -268,6 +263,7 @@ class TokenClasses:
             self._size = cut_size(self._steps)
             self._clear()
             return self._build(state)
+        block.list_members()
         self._blocks[state // self._size] = block
         return block
 

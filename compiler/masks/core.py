@@ -18,7 +18,7 @@ from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
 from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, Moment
-from lmqlc.compiler.masks.forms import Ids, Mask, MaskPool
+from lmqlc.compiler.masks.forms import Ids, Mask, MaskPool, words
 from lmqlc.compiler.masks.interface import Bits
 from lmqlc.compiler.masks.steps import Steps, values_of
 from lmqlc.compiler.masks.trie import VocabularyIndex, vocabulary_index
@@ -30,7 +30,8 @@ class Known:
     """What was found when an automaton was linked before, over S states and V tokens.
 
     width: number of values. blocks: all of them. finish, bytes_needed: of `Costs`. rows: uint32[D, ceil(V / 32)], masks without what ends
-    a text; sizes: int32[D], tokens they allow. row: int32[S], the row of a state, without budget and limit; -1 where none is kept.
+    a text; sizes: int32[D], tokens they allow. row: int32[S], the row of a state without budget; -1 where none is kept. enough: int32[S],
+    the room from which on it is the mask.
     """
 
     width: int
@@ -40,6 +41,7 @@ class Known:
     rows: Bits
     sizes: npt.NDArray[np.int32]
     row: npt.NDArray[np.int32]
+    enough: npt.NDArray[np.int32]
 
 
 class Core:
@@ -142,20 +144,20 @@ class MaskTable:
     @cached_property
     def nothing(self) -> Mask:
         """The mask that allows no token."""
-        return self._pool.build([], np.zeros(0, np.bool_), self._none)
+        return self._pool.extend(np.zeros(words(self._pool.width), np.uint32), 0, self._none)
 
     @cached_property
     def _end_only(self) -> Mask:
-        return self._pool.build([], np.zeros(0, np.bool_), self._ending)
+        return self._pool.extend(np.zeros(words(self._pool.width), np.uint32), 0, self._ending)
 
     def get(self, q: int, room: int, moment: Moment, final: bool) -> tuple[Mask, bool]:
         """The mask of a state, and whether a token is allowed that does not end the text."""
         if moment.finish is None:
             return (self._end_only if final else self.nothing), False
         known = self._core.known
-        if known is not None and moment.finish is known.finish and not self._core.steps.counts_chars and known.row[q] >= 0:
+        if known is not None and moment.finish is known.finish and known.row[q] >= 0 and room >= known.enough[q]:
             return self._recall(known, int(known.row[q]), final)
-        need, most = self._needs.get((q, moment.number)) or self._need(q, moment)
+        need, most = self.need(q, moment)
         key = (q, min(room, most), moment.number, final)
         found = self._by_state.get(key)
         if found is None:
@@ -171,8 +173,11 @@ class MaskTable:
             found = self._recalled[row, final] = mask, size > 0
         return found
 
-    def _need(self, q: int, moment: Moment) -> tuple[npt.NDArray[np.int32], int]:
+    def need(self, q: int, moment: Moment) -> tuple[npt.NDArray[np.int32], int]:
         """int32[K], room that a token of each class needs at a state, and the most that any needs which can be met."""
+        return self._needs.get((q, moment.number)) or self._measure(q, moment)
+
+    def _measure(self, q: int, moment: Moment) -> tuple[npt.NDArray[np.int32], int]:
         if len(self._by_state) + len(self._needs) > _STATES:
             self._by_state.clear()
             self._needs.clear()
@@ -192,7 +197,7 @@ class MaskTable:
             if len(self._by_choice) >= _MASKS:
                 self._by_choice.clear()
                 self._by_state.clear()
-            mask = self._pool.build(block.members, allowed, self._ending if final else self._none)
+            mask = self._pool.build(block, allowed, self._ending if final else self._none)
             found = self._by_choice[key] = mask, bool(allowed.any())
         return found
 

@@ -8,6 +8,7 @@ of +inf and -inf is one pass over the scores. Masks that come from an automaton 
 from __future__ import annotations
 
 from collections import deque
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -118,6 +119,16 @@ def apply(scores: Scores, bits: Bits) -> None:
         scores[~unpack(bits, len(scores))] = -np.inf
 
 
+class Classes(Protocol):
+    """What a pool needs to know of token classes: the class of every token, and the tokens by class, empty where they are not listed."""
+
+    @property
+    def class_of(self) -> npt.NDArray[np.unsignedinteger[Any]]: ...
+
+    @property
+    def listed(self) -> list[Ids]: ...
+
+
 class MaskPool:
     """The distinct masks of one automaton over `width` tokens, each built once."""
 
@@ -125,8 +136,16 @@ class MaskPool:
         self.width = width
         self._flags = np.zeros(width, np.bool_)
 
-    def build(self, members: list[Ids], allowed: npt.NDArray[np.bool_], extra: Ids) -> Mask:
+    def build(self, classes: Classes, allowed: npt.NDArray[np.bool_], extra: Ids) -> Mask:
         """The mask of the tokens of some classes (`allowed`, by class) and of `extra` tokens."""
+        flags = self._by_member(classes.listed, allowed) if classes.listed else allowed.take(classes.class_of)
+        flags[extra] = True
+        mask = Mask(pack(flags), self.width, int(np.count_nonzero(flags)))
+        self._flags[:] = False
+        return mask
+
+    def _by_member(self, members: list[Ids], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """The flags of the tokens of allowed classes, set by the lists of the rarer kind."""
         flags = self._flags
         yes, no = np.flatnonzero(allowed), np.flatnonzero(~allowed)
         count = sum(len(members[k]) for k in yes)
@@ -135,10 +154,7 @@ class MaskPool:
             flags[:] = True
         for k in no if dense else yes:
             flags[members[k]] = not dense
-        flags[extra] = True
-        mask = Mask(pack(flags), self.width, int(np.count_nonzero(flags)))
-        flags[:] = False
-        return mask
+        return flags
 
     def extend(self, bits: Bits, allowed: int, extra: Ids) -> Mask:
         """The mask that allows `extra` tokens too; a mask without any is kept where it lies."""

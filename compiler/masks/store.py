@@ -44,7 +44,6 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
     blocks = list(core.classes.all())
     for number, block in enumerate(blocks):
         arrays |= {f"class_of.{number}": block.class_of, f"table.{number}": block.table, f"chars.{number}": block.chars}
-    rows, sizes, row = _rows(core)
     about = {
         "version": STORE_VERSION,
         "fingerprint": core.vocabulary.fingerprint,
@@ -56,32 +55,31 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
         "bytes_needed": costs.bytes_needed,
     }
     encoded = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
-    return arrays | {"about": encoded, "finish": costs.unlimited(), "rows": rows, "sizes": sizes, "row": row}
+    return arrays | {"about": encoded, "finish": costs.unlimited()} | _rows(core)
 
 
-def _rows(core: Core) -> tuple[Array, Array, Array]:
-    """Distinct masks of the states without budget, their sizes, and the row of every state (-1 where none is stored)."""
+def _rows(core: Core) -> dict[str, Array]:
+    """Distinct masks of the states without budget, their sizes, the row of every state and the room it takes; see `Known`."""
     steps, width = core.steps, len(core.vocabulary)
-    row = np.full(steps.states, -1, np.int32)
-    if steps.counts_chars or len(steps.bounds) > 1:
-        return np.zeros((0, words(width)), np.uint32), np.zeros(0, np.int32), row
+    row, enough = np.full(steps.states, -1, np.int32), np.zeros(steps.states, np.int32)
     finish = core.costs.unlimited()
-    moment = core.costs.moment(0, 0, finish)
-    table = core.masks("")
+    moment, table = core.costs.moment(0, 0, finish), core.masks("")
     numbers: dict[int, int] = {}
     rows: list[Array] = []
     sizes: list[int] = []
-    for state in np.flatnonzero(finish[: steps.states] < FOREVER).tolist():
-        mask, _ = table.get(state, 0, moment, False)
+    last = len(steps.bounds) > 1  # then nothing is without budget: the count of tokens is one
+    for state in [] if last else np.flatnonzero(finish[: steps.states] < FOREVER).tolist():
+        most = table.need(state, moment)[1]
+        mask, _ = table.get(state, most, moment, False)
         number = numbers.setdefault(id(mask.bits), len(numbers))
         if number == len(rows):
             if 4 * words(width) * (number + 1) > ROW_BYTES:
                 break
             rows.append(mask.bits)
             sizes.append(mask.allowed)
-        row[state] = number
+        row[state], enough[state] = number, most
     stacked = np.stack(rows) if rows else np.zeros((0, words(width)), np.uint32)
-    return stacked, np.array(sizes, np.int32), row
+    return {"rows": stacked, "sizes": np.array(sizes, np.int32), "row": row, "enough": enough}
 
 
 def from_arrays(
@@ -113,16 +111,17 @@ def _checked(arrays: Mapping[str, Array], vocabulary: Vocabulary) -> tuple[TextA
     _require(type(width) is int and states < width <= states + _LARGEST)
     _require(automaton.char_limit is not None or width == states + 1)
     _require(needed is None or (type(needed) is int and needed >= 0))
-    finish, rows, sizes, row = (arrays[name] for name in ("finish", "rows", "sizes", "row"))
+    finish, rows, sizes, row, enough = (arrays[name] for name in ("finish", "rows", "sizes", "row", "enough"))
     _array(finish, "<i4", (width,), -_LARGEST, FOREVER + 1)
     _require(finish[0] == FOREVER)
     _array(rows, "<u4", (len(sizes), words(tokens)))
     _array(sizes, "<i4", (len(sizes),), 0, tokens + 1)
     _array(row, "<i4", (states,), -1, len(sizes))
+    _array(enough, "<i4", (states,), -_LARGEST, _LARGEST)
     never = np.array(sorted(vocabulary.special.union(vocabulary.eos_ids, range(tokens, 32 * words(tokens)))), np.int64)
     _require(not ((rows[:, never >> 5] >> (never & 31).astype(np.uint32)) & 1).any())
     steps = Steps(automaton, width)
-    return automaton, Known(width, _blocks(arrays, steps, about["blocks"], tokens), finish, needed, rows, sizes, row)
+    return automaton, Known(width, _blocks(arrays, steps, about["blocks"], tokens), finish, needed, rows, sizes, row, enough)
 
 
 def _automaton(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> TextAutomaton:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from lmqlc.compiler.masks import forms
@@ -66,12 +68,14 @@ def test_rows_are_kept_within_bounds() -> None:
     assert all(np.array_equal(row, mask.row) for row, mask in zip(rows, masks, strict=True))
 
 
-def test_the_pool_builds_unions_and_extends_them() -> None:
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_pool_builds_unions_and_extends_them(listed: bool) -> None:
     pool = forms.MaskPool(50)
     members = [np.arange(0, 10), np.arange(10, 45), np.arange(45, 50)]
+    classes = SimpleNamespace(class_of=np.repeat(np.arange(3, dtype=np.uint16), [10, 35, 5]), listed=members if listed else [])
     none = np.zeros(0, np.intp)
     for allowed in ([True, False, False], [True, True, False], [False, False, False], [True, True, True]):
-        mask = pool.build(members, np.array(allowed), none)
+        mask = pool.build(classes, np.array(allowed), none)
         expected = sorted(token for group, yes in zip(members, allowed, strict=True) for token in group.tolist() if yes)
         assert np.flatnonzero(forms.unpack(mask.bits, 50)).tolist() == expected
         assert mask.allowed == len(expected)
