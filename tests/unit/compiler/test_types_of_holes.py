@@ -7,7 +7,7 @@ import datetime
 import enum
 import json
 import random
-from typing import Annotated, Any, Literal, NotRequired, Optional, TypedDict, Union
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import annotated_types as at
 import pydantic
@@ -44,7 +44,7 @@ class Line:
 @dataclasses.dataclass
 class Tree:
     value: int
-    below: Optional["Tree"] = None
+    below: Tree | None = None
 
 
 class Keys(TypedDict):
@@ -73,8 +73,8 @@ GOOD: list[tuple[Any, str, Any]] = [
     (Level, "1", Level.LOW),
     (Level, "ODD", Level.ODD),
     (int | None, "None", None),
-    (Union[str, int], "12", 12),
-    (Union[str, int], "x", "x"),
+    (str | int, "12", 12),
+    (str | int, "x", "x"),
     (datetime.date, "2024-02-29", datetime.date(2024, 2, 29)),
     (datetime.date, "2000-02-29", datetime.date(2000, 2, 29)),
     (datetime.time, "23:59:59.120", datetime.time(23, 59, 59, 120000)),
@@ -192,8 +192,20 @@ def test_conditions_that_are_not_supported_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("hole_type", "text"),
-    [(int, "x"), (Point, '{"x": 1}'), (list[int], "[1"), (list[int], '["a"]'), (Colour, "green"), (Model, '{"a": 9}'), (bool, "1")]
-    + [(datetime.date, "2023-02-29"), (tuple[int, str], "[1]"), (int | list[int], '"a"'), (list[int], "[true]"), (int, "9" * 5000)],
+    [
+        (int, "x"),
+        (int, "9" * 5000),
+        (bool, "1"),
+        (Colour, "green"),
+        (datetime.date, "2023-02-29"),
+        (Point, '{"x": 1}'),
+        (Model, '{"a": 9}'),
+        (list[int], "[1"),
+        (list[int], '["a"]'),
+        (list[int], "[true]"),
+        (tuple[int, str], "[1]"),
+        (int | list[int], '"a"'),
+    ],  # fmt: skip
 )
 def test_values_that_do_not_fit(hole_type: Any, text: str) -> None:
     with pytest.raises(ConstraintViolated, match="the text is no"):
