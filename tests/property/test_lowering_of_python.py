@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import sys
 import tokenize
 import types
@@ -38,6 +39,7 @@ class Host:
         import_star(self.namespace, module, level)
 
 
+ADDRESS = re.compile("0x[0-9a-f]+", re.IGNORECASE)
 UNCOMPARED = ("__builtins__", "__doc__", "__warningregistry__", "annotations")
 
 
@@ -55,7 +57,9 @@ def outcome(namespace: dict[str, Any], error: BaseException | None) -> Any:
 
 def show(value: Any, depth: int = 3) -> Any:
     """A value without addresses."""
-    if isinstance(value, bool | int | float | str | bytes | None):
+    if isinstance(value, str):
+        return ADDRESS.sub("0x", value)
+    if isinstance(value, bool | int | float | bytes | None):
         return value if value == value else "nan"
     if depth and isinstance(value, list | tuple | frozenset | set):
         items = [show(item, depth - 1) for item in value]
