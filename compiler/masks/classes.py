@@ -10,6 +10,7 @@ and memory follow the states that are reached.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -240,32 +241,36 @@ class TokenClasses:
     def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], blocks: Sequence[ClassBlock] = ()) -> None:
         self._steps = steps
         self._index = index
+        self._lock = threading.RLock()
         self._size = steps.states if steps.states * steps.pairs <= ONE_BLOCK else cut_size(steps)
-        self._blocks: list[ClassBlock | None] = []
         if blocks:
             self._size = blocks[0].states
-            self._blocks += blocks
-        else:
-            self._clear()
-
-    def _clear(self) -> None:
-        self._blocks = [None] * -(-self._steps.states // self._size)
+        self._blocks: list[ClassBlock | None] = [*blocks] or [None] * -(-steps.states // self._size)
 
     def block(self, state: int) -> ClassBlock:
         """The block that holds a state."""
         return self._blocks[state // self._size] or self._build(state)
 
     def _build(self, state: int) -> ClassBlock:
-        first = state // self._size * self._size
-        try:
-            block = build_block(self._index(), self._steps, first, min(self._size, self._steps.states - first))
-        except TooMuchWork:
-            self._size = cut_size(self._steps)
-            self._clear()
-            return self._build(state)
-        block.list_members()
-        self._blocks[state // self._size] = block
-        return block
+        with self._lock:
+            at = state // self._size
+            block = self._blocks[at]
+            if block is None:
+                first = at * self._size
+                try:
+                    block = build_block(self._index(), self._steps, first, min(self._size, self._steps.states - first))
+                except TooMuchWork:
+                    return self._cut(state)
+                block.list_members()
+                self._blocks[at] = block
+            return block
+
+    def _cut(self, state: int) -> ClassBlock:
+        """Begin again with blocks of fewer states; the one that holds a state."""
+        size = cut_size(self._steps)
+        self._blocks = [None] * -(-self._steps.states // size)  # before the size: a reader in between finds no block, and waits
+        self._size = size
+        return self._build(state)
 
     def all(self) -> Iterator[ClassBlock]:
         """Every block, in the order of its states."""

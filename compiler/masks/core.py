@@ -7,6 +7,7 @@ automata used last, so that reaching a hole again costs nothing.
 from __future__ import annotations
 
 import hashlib
+import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -75,12 +76,13 @@ class Core:
 
     def masks(self, follow: str) -> MaskTable:
         """The masks of holes that are followed by a literal."""
-        table = self._tables.get(follow)
-        if table is None:
-            table = self._tables[follow] = MaskTable(self, follow)
-            while len(self._tables) > _TABLES:
-                self._tables.popitem(last=False)
-        return table
+        with _lock:
+            table = self._tables.get(follow)
+            if table is None:
+                table = self._tables[follow] = MaskTable(self, follow)
+                while len(self._tables) > _TABLES:
+                    self._tables.popitem(last=False)
+            return table
 
 
 _TABLES = 8
@@ -203,24 +205,30 @@ class MaskTable:
 
 
 _STATES = 1 << 16
+_lock = threading.Lock()
 _cores: OrderedDict[tuple[str, bytes], Core] = OrderedDict()
 
 
 def core_of(automaton: TextAutomaton, vocabulary: Vocabulary) -> Core:
     """The core of an automaton over a vocabulary, kept for the ones used last."""
     key = (vocabulary.fingerprint, digest(automaton))
-    core = _cores.get(key)
-    if core is None:
-        core = _cores[key] = Core(automaton, vocabulary)
+    with _lock:
+        core = _cores.get(key)
+        if core is not None:
+            _cores.move_to_end(key)
+            return core
+    core = Core(automaton, vocabulary)
+    with _lock:
+        _cores[key] = core
         while len(_cores) > _KEPT:
             _cores.popitem(last=False)
-    _cores.move_to_end(key)
     return core
 
 
 def forget_cores() -> None:
     """Drop all that is kept between links."""
-    _cores.clear()
+    with _lock:
+        _cores.clear()
 
 
 def digest(automaton: TextAutomaton) -> bytes:

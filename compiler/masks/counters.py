@@ -14,6 +14,7 @@ before, so that a sequence which comes back to an array seen before repeats from
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,11 +51,16 @@ class _Sequence:
 
     def __init__(self, first: Finish, step: Callable[[Finish], Finish]) -> None:
         self._step = step
+        self._lock = threading.Lock()
         self._arrays = [first]
         self._places = {first.tobytes(): 0}
         self._loop: int | None = None
 
     def at(self, place: int) -> Finish:
+        with self._lock:
+            return self._at(place)
+
+    def _at(self, place: int) -> Finish:
         while place >= len(self._arrays) and self._loop is None:
             array = self._step(self._arrays[-1])
             known = self._places.setdefault(array.tobytes(), len(self._arrays))
@@ -68,9 +74,10 @@ class _Sequence:
 
     def settles(self) -> Finish:
         """The array that the sequence comes to a rest at. Only for sequences that do: those within one region."""
-        while self._loop is None:
-            self.at(len(self._arrays))
-        return self._arrays[-1]
+        with self._lock:
+            while self._loop is None:
+                self._at(len(self._arrays))
+            return self._arrays[-1]
 
 
 _KEPT = 256

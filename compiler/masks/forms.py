@@ -134,24 +134,19 @@ class MaskPool:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self._flags = np.zeros(width, np.bool_)
 
     def build(self, classes: Classes, allowed: npt.NDArray[np.bool_], extra: Ids) -> Mask:
         """The mask of the tokens of some classes (`allowed`, by class) and of `extra` tokens."""
         flags = self._by_member(classes.listed, allowed) if classes.listed else allowed.take(classes.class_of)
         flags[extra] = True
-        mask = Mask(pack(flags), self.width, int(np.count_nonzero(flags)))
-        self._flags[:] = False
-        return mask
+        return Mask(pack(flags), self.width, int(np.count_nonzero(flags)))
 
     def _by_member(self, members: list[Ids], allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """The flags of the tokens of allowed classes, set by the lists of the rarer kind."""
-        flags = self._flags
         yes, no = np.flatnonzero(allowed), np.flatnonzero(~allowed)
         count = sum(len(members[k]) for k in yes)
         dense = 2 * count > self.width
-        if dense:
-            flags[:] = True
+        flags = np.full(self.width, dense)
         for k in no if dense else yes:
             flags[members[k]] = not dense
         return flags

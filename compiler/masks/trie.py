@@ -10,6 +10,7 @@ or of another version, is built again; a folder that cannot be written only cost
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,24 +142,26 @@ def _levels(texts: list[bytes]) -> tuple[Ints, npt.NDArray[np.int32], npt.NDArra
     return np.array(starts, np.int64), np.concatenate(parents), np.concatenate(node_bytes), at
 
 
+_lock = threading.Lock()
 _kept: OrderedDict[str, VocabularyIndex] = OrderedDict()
 
 
 def vocabulary_index(vocabulary: Vocabulary) -> VocabularyIndex:
     """The index of a vocabulary, from this process, the cache on disk, or built now."""
-    index = _kept.get(vocabulary.fingerprint)
-    if index is None:
-        index = _stored(vocabulary) or _build_and_store(vocabulary)
-        _kept[vocabulary.fingerprint] = index
-        while len(_kept) > _KEPT:
-            _kept.popitem(last=False)
-    _kept.move_to_end(vocabulary.fingerprint)
-    return index
+    with _lock:
+        index = _kept.get(vocabulary.fingerprint)
+        if index is None:
+            index = _kept[vocabulary.fingerprint] = _stored(vocabulary) or _build_and_store(vocabulary)
+            while len(_kept) > _KEPT:
+                _kept.popitem(last=False)
+        _kept.move_to_end(vocabulary.fingerprint)
+        return index
 
 
 def forget_indexes() -> None:
     """Drop the indexes of this process (the files stay)."""
-    _kept.clear()
+    with _lock:
+        _kept.clear()
 
 
 WORTH_STORING = 4096

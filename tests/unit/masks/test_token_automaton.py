@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.build import build
+from lmqlc.compiler.masks.core import forget_cores
 from lmqlc.compiler.masks.forms import allows, unpack
 from lmqlc.compiler.masks.matcher import Matcher
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, link
@@ -277,3 +280,22 @@ def test_masks_are_shared_between_states_that_allow_the_same() -> None:
 def test_the_empty_text_alone() -> None:
     run = matcher(linked(c.Equals(const("")), max_tokens=0))
     assert run.final and run.closed and allowed(run) == {b""}
+
+
+def test_threads_may_share_an_automaton() -> None:
+    rule = c.And((stop(["9.", "\n"], keep=False), c.Count("tokens", "<", const(30)), c.Not(c.Contains(const("77")))))
+    automaton = link(build(rule), vocabulary("12", "77", "9", ".\n"), max_tokens=25)
+
+    def walk(seed: int) -> list[bytes]:
+        rng, state, found = random.Random(seed), automaton.start(), []
+        while automaton.stopped(state) is None and len(found) < 20:
+            bits = automaton.mask(state)
+            found.append(bits.tobytes())
+            chosen = rng.choice([i for i in range(1, len(automaton.vocabulary)) if allows(bits, i)])
+            state = automaton.advance(state, chosen)  # type: ignore[assignment]
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(walk, range(24)))
+    forget_cores()
+    assert together == [walk(seed) for seed in range(24)]
