@@ -43,11 +43,13 @@ PACKAGES = frozenset({"lmql", "lmqlc"})
 class Scope:
     """What names mean inside the clauses of one program.
 
-    bound: every name that the program binds anywhere, or that surrounds it. aliases: names imported from the package, with the constraint
-    that each stands for. packages: names that stand for the package itself. functions: names bound only by plain `def`s without decorators.
+    bound: every name that the program binds anywhere, or that surrounds it. own: those that it binds itself, which alone hide a constraint.
+    aliases: names imported from the package, with the constraint that each stands for. packages: names that stand for the package itself.
+    functions: names bound only by plain `def`s without decorators.
     """
 
     bound: frozenset[str]
+    own: frozenset[str]
     aliases: Mapping[str, str]
     packages: frozenset[str]
     functions: frozenset[str] = frozenset()
@@ -63,7 +65,7 @@ class Scope:
         if isinstance(function, ast.Name):
             if function.id in self.aliases:
                 return self.aliases[function.id]
-            return function.id if function.id in CONSTRAINT_NAMES and function.id not in self.bound else None
+            return function.id if function.id in CONSTRAINT_NAMES and function.id not in self.own else None
         if self.in_package(function) and isinstance(function, ast.Attribute) and function.attr in CONSTRAINT_NAMES:
             return function.attr
         return None

@@ -58,12 +58,12 @@ def _bindings(node: ast.AST) -> Iterator[str]:
 
 def program_scope(query: Query, surrounding: frozenset[str] = frozenset()) -> Scope:
     """What names in the clauses of a program mean."""
-    bound, plain, other = set(surrounding), set[str](), set(surrounding)
+    own, plain, other = set[str](), set[str](), set[str]()
     aliases: dict[str, str] = {}
-    packages = set[str]()
+    packages = {"lmql"} | (PACKAGES & surrounding)
     for node in walk(query):
         names = set(_bindings(node))
-        bound |= names
+        own |= names
         if isinstance(node, ast.FunctionDef) and not node.decorator_list:
             plain |= names
         elif isinstance(node, ast.Import):
@@ -72,9 +72,7 @@ def program_scope(query: Query, surrounding: frozenset[str] = frozenset()) -> Sc
             aliases |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name in CONSTRAINT_NAMES}
         elif not isinstance(node, ast.alias):
             other |= names
-    if "lmql" not in bound:
-        packages.add("lmql")
-    return Scope(frozenset(bound), aliases, frozenset(packages - other), frozenset(plain - other))
+    return Scope(surrounding | own, frozenset(own), aliases, frozenset(packages - other), frozenset(plain - other))
 
 
 def check_names(query: Query, found: Sequence[Place], findings: Findings) -> None:

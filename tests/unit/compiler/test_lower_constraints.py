@@ -128,6 +128,22 @@ def test_names_around_the_program_are_known() -> None:
     assert program.holes[0].slots == ("INTS",)
 
 
+@pytest.mark.parametrize("surrounding", [(), ("lmql",), ("lmql", "lmqlc", "REGEX")])
+def test_the_package_is_known_wherever_it_comes_from(surrounding: tuple[str, ...]) -> None:
+    program = compile_source(Source("q", '"[X]" where lmql.REGEX(X, "a") and REGEX(X, "a")'), surrounding=frozenset(surrounding))
+    assert " ".join(print_constraint(program.holes[0].constraint).split()) == "and matches 'a' matches 'a'"
+
+
+def test_a_package_that_the_program_binds_is_its_own() -> None:
+    text = 'def lmql(): pass\n"[X]" where lmql.REGEX(X, "a")'
+    assert print_constraint(compile_source(Source("q", text)).holes[0].constraint) == "custom slot 0('a')"
+
+
+def test_names_around_the_program_do_not_hide_constraints() -> None:
+    program = compile_source(Source("q", '"[X]" where X in WORDS and len(WORDS(X)) < 3'), surrounding=frozenset({"WORDS"}))
+    assert " ".join(print_constraint(program.holes[0].constraint).split()) == "and in slot 0 words < 3"
+
+
 # -- several holes ------------------------------------------------------------------------------------------------
 
 
