@@ -67,12 +67,13 @@ def program_scope(query: Query, surrounding: frozenset[str] = frozenset()) -> Sc
         if isinstance(node, ast.FunctionDef) and not node.decorator_list:
             plain |= names
         elif isinstance(node, ast.Import):
-            packages |= {alias.asname or alias.name for alias in node.names if alias.name in PACKAGES}
+            for alias in node.names:
+                (packages if alias.name in PACKAGES else other).add(alias.asname or alias.name.partition(".")[0])
         elif isinstance(node, ast.ImportFrom) and node.module in PACKAGES:
             aliases |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name in CONSTRAINT_NAMES}
         elif not isinstance(node, ast.alias):
             other |= names
-    return Scope(surrounding | own, frozenset(own), aliases, frozenset(packages - other), frozenset(plain - other))
+    return Scope(surrounding | own, frozenset(own), aliases, frozenset(packages - other - plain), frozenset(plain - other))
 
 
 def check_names(query: Query, found: Sequence[Place], findings: Findings) -> None:
