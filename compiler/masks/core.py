@@ -19,6 +19,7 @@ from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
 from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, Moment
+from lmqlc.compiler.masks.forced import forced_bytes
 from lmqlc.compiler.masks.forms import Ids, Mask, MaskPool, words
 from lmqlc.compiler.masks.interface import Bits
 from lmqlc.compiler.masks.steps import Steps, values_of
@@ -59,6 +60,7 @@ class Core:
         finish = None if known is None else (known.finish, known.bytes_needed)
         self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=finish)
         self._tables: OrderedDict[str, MaskTable] = OrderedDict()
+        self._forced: dict[tuple[int, int], bytes] = {}
 
     @cached_property
     def index(self) -> VocabularyIndex:
@@ -68,6 +70,15 @@ class Core:
         """Whether every byte that the automaton reads is a token of its own."""
         read = np.any([table.any(axis=0) for table in self.steps.first], axis=0)[self.steps.byte_class]
         return bool(self.index.single_bytes[read].all())
+
+    def forced(self, q: int, room: int) -> bytes:
+        """The text after a state that leaves no choice, where counts of tokens do not matter."""
+        text = self._forced.get((q, room))
+        if text is None:
+            if len(self._forced) >= _STATES:
+                self._forced.clear()
+            text = self._forced[q, room] = forced_bytes(self.steps, self.costs.by_bytes[0], q, room)
+        return text
 
     @cached_property
     def eos(self) -> Ids:
@@ -205,12 +216,17 @@ class MaskTable:
 
 
 _STATES = 1 << 16
+_same: dict[tuple[str, int], Core] = {}
+"""Cores by the identity of their automaton: a core holds its automaton, so an identity found here is never another's."""
 _lock = threading.Lock()
 _cores: OrderedDict[tuple[str, bytes], Core] = OrderedDict()
 
 
 def core_of(automaton: TextAutomaton, vocabulary: Vocabulary) -> Core:
     """The core of an automaton over a vocabulary, kept for the ones used last."""
+    same = _same.get((vocabulary.fingerprint, id(automaton)))
+    if same is not None:
+        return same
     key = (vocabulary.fingerprint, digest(automaton))
     with _lock:
         core = _cores.get(key)
@@ -219,6 +235,9 @@ def core_of(automaton: TextAutomaton, vocabulary: Vocabulary) -> Core:
             return core
     core = Core(automaton, vocabulary)
     with _lock:
+        if len(_same) >= _KEPT:
+            _same.clear()
+        _same[vocabulary.fingerprint, id(automaton)] = core
         _cores[key] = core
         while len(_cores) > _KEPT:
             _cores.popitem(last=False)
@@ -229,6 +248,7 @@ def forget_cores() -> None:
     """Drop all that is kept between links."""
     with _lock:
         _cores.clear()
+        _same.clear()
 
 
 def digest(automaton: TextAutomaton) -> bytes:

@@ -242,8 +242,7 @@ class _Edges:
 def _edges_back(steps: Steps, region: int) -> tuple[_Edges, _Edges]:
     """Steps by one byte: those that begin no code point (all, where characters are not counted), and those that begin one."""
     first = steps.first[2 * region if steps.pairs > 1 else 0]
-    leads = np.zeros(steps.classes, np.bool_)
-    leads[steps.byte_class] = [bool(steps.lead(byte)) for byte in range(256)]
+    leads = steps.leads.astype(np.bool_)
     live = first != 0
     live[:, 1:] &= (first[:, 1:] != first[:, :-1]) | (leads[1:] != leads[:-1])
     states, classes = np.nonzero(live)

@@ -16,24 +16,17 @@ def forced_bytes(steps: Steps, costs: npt.NDArray[np.int32], q: int, room: int) 
     costs: code points to finish with by value, in the last region of token counts. The text ends with the stop that it reaches.
     """
     region = len(steps.bounds) - 1
-    automaton, pair = steps.automaton, 2 * region if steps.pairs > 1 else 0
-    first, members = steps.first[pair], steps.only_byte
+    accepts, first = steps.automaton.accepts[region], steps.first[2 * region if steps.pairs > 1 else 0]
     text = bytearray()
-    while len(text) < LONGEST and not (room >= 0 and automaton.accepts[region, q]):
-        following = []
-        for byte_class in np.flatnonzero(first[q]).tolist():
-            value = int(first[q, byte_class]) % steps.width
-            byte = members[byte_class]
-            chars = 0 if byte is None else steps.lead(byte)
-            if costs[value] + chars <= room:
-                following.append((byte, value, chars))
-        if len(following) != 1:
-            break
-        byte, q, chars = following[0]
+    while len(text) < LONGEST and not (room >= 0 and accepts[q]):
+        values = first[q] % steps.width
+        following = np.flatnonzero((values != 0) & (costs.take(values) + steps.leads <= room))
+        byte = steps.only_byte[following[0]] if len(following) == 1 else None
         if byte is None:
             break
         text.append(byte)
-        room -= chars
+        room -= int(steps.leads[following[0]])
+        q = int(values[following[0]])
         if q >= steps.states:
             break
     return _whole(bytes(text))

@@ -109,9 +109,13 @@ class Steps:
         members = [np.flatnonzero(self.byte_class == number) for number in range(self.classes)]
         return [int(found[0]) if len(found) == 1 else None for found in members]
 
-    def lead(self, byte: int) -> int:
-        """Code points that a byte begins, 0 where characters are not counted."""
-        return int(self.counts_chars and bool(_LEAD[byte]))
+    @cached_property
+    def leads(self) -> Table:
+        """int32[B], code points that a byte of each class begins; 0 where characters are not counted."""
+        leads = np.zeros(self.classes, np.int32)
+        if self.counts_chars:
+            leads[self.byte_class] = _LEAD
+        return leads
 
 
 def regions_differ(automaton: TextAutomaton) -> bool:

@@ -19,7 +19,6 @@ from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.core import Core, core_of
 from lmqlc.compiler.masks.counters import Horizon
 from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes
-from lmqlc.compiler.masks.forced import forced_bytes
 from lmqlc.compiler.masks.forms import Mask
 from lmqlc.compiler.masks.interface import Bits
 from lmqlc.grammar.errors import UnsatisfiableConstraint
@@ -148,7 +147,7 @@ class TokenAutomaton:
         q, count, room, _ = cast(State, state)
         if q == ENDED or self._encode is None or not self._horizon.indifferent(count):
             return []
-        text = forced_bytes(self.core.steps, self.core.costs.by_bytes[0], q, room)
+        text = self.core.forced(q, room)
         if not text or not self._horizon.indifferent(count + len(text)):
             return []
         ids = self._encode(text.decode())
