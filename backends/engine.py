@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
 from lmqlc.backends.growing import GrowingLayer, Halt, growing_cache
 from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
 from lmqlc.backends.model_files import download, find_model, hub_options
 from lmqlc.backends.pretrained import explain, is_out_of_memory, load_errors, load_pretrained, quiet

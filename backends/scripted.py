@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer, Vocabulary
 from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.backends.script import ScriptPosition

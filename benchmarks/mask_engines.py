@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+
+from benchmarks.mask_rows import Row
 from lmqlc.backends.tokenizer import load_tokenizer
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.automaton import TextAutomaton
@@ -14,8 +16,6 @@ from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.masks import files, forms, store
 from lmqlc.compiler.masks.core import forget_cores
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, link
-
-from benchmarks.mask_rows import Row
 
 Scores = np.ndarray[Any, np.dtype[np.float32]]
 

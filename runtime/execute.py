@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.budget import EndOfRun

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any
 
 import numpy as np
+
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.runtime import decorators as deco

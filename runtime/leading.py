@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.automata.automaton import TextAutomaton
 
 SPACE = 0x20

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.backends.demo.corpus import Document, documents, plain
 
 END_OF_TEXT = "<|endoftext|>"

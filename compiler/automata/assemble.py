@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.automata.explore import CharStates, Moves
 from lmqlc.compiler.automata.limits import MAX_BYTE_STATES, LimitExceeded

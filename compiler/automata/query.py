@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.automata.automaton import TextAutomaton
 
 _LIKED = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ .,-_:/\"'!?()[]{}@#$%&*+=<>;|^~`\\\n\t"

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.automata.partition import Partition
 
 Ints = npt.NDArray[np.int32]

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.masks.steps import Steps, Values
 from lmqlc.compiler.masks.trie import VocabularyIndex
 

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses

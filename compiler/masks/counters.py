@@ -21,6 +21,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.masks.classes import TokenClasses
 from lmqlc.compiler.masks.steps import Steps, Values
 

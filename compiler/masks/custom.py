@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.automata.problems import error
 from lmqlc.compiler.masks.atoms import whole_characters
 from lmqlc.compiler.masks.interface import Bits

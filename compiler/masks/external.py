@@ -17,6 +17,7 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
 from lmqlc.compiler.masks.atoms import whole_characters

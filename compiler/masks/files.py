@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.grammar.errors import ArtifactError
 
 Array = npt.NDArray[Any]

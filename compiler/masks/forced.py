@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.masks.steps import Steps
 
 LONGEST = 4096

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.masks.interface import Bits
 
 Ids = npt.NDArray[np.intp]

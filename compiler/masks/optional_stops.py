@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.phrases import Phrase
 

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.compiler.automata.automaton import TextAutomaton
 
 Values = npt.NDArray[np.intp]

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
 from lmqlc.grammar.errors import ArtifactError

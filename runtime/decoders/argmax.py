@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from lmqlc.backends.base import Logits
 from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.holes import HoleRun

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
+
 from lmqlc.backends.base import Logits
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.runtime.holes import HoleRun, logprob

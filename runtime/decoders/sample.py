@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+
 from lmqlc.backends.base import Logits
 from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.holes import HoleRun

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from lmqlc.backends.base import ModelSpec
 from lmqlc.backends.inprocess import InProcessBackend, InProcessSession
 from lmqlc.backends.registry import load

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lmqlc.backends.base import ModelSpec
 from lmqlc.backends.registry import load
 from lmqlc.grammar.errors import BackendUnavailable, LmqlError, ModelNotFound

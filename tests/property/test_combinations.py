@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.masks.combine import Combination

@@ -11,6 +11,7 @@ import random
 
 import numpy as np
 import pytest
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.masks.forms import unpack

@@ -15,6 +15,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.build import build

@@ -11,10 +11,10 @@ import re
 from typing import Any
 
 import pytest
-from lmqlc.backends.scripted import RandomBackend
-from lmqlc.runtime.stream import Event, HoleEnd, HoleStart, TextEvent, TokenEvent
 
 import lmqlc
+from lmqlc.backends.scripted import RandomBackend
+from lmqlc.runtime.stream import Event, HoleEnd, HoleStart, TextEvent, TokenEvent
 
 SEEDS = range(200 if os.environ.get("LMQLC_LONG") else 6)
 

@@ -8,9 +8,10 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
 from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.backends.tokenizer import HFTokenizer
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 EXAMPLES = 20_000 if os.environ.get("LMQLC_LONG") else 300
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.query import examples, matches

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import limits
 from lmqlc.compiler.automata.build import build

@@ -8,6 +8,7 @@ from re import _parser
 from typing import Any
 
 import pytest
+
 from lmqlc.compiler.automata import folding
 from lmqlc.compiler.automata.charset import ANY, NONE, CharSet, by_method, category, scan
 from lmqlc.compiler.automata.partition import Partition

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.query import examples, matches, sample

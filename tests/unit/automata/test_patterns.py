@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.query import examples, matches
 from lmqlc.compiler.constraints import Const, Matches, Not

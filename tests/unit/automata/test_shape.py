@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+
 from lmqlc.backends import registry
 from lmqlc.backends.base import ModelSpec
 from lmqlc.backends.registry import default_model, load, parse_model, set_default_model

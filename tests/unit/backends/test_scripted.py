@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from lmqlc.backends.base import Session
 from lmqlc.backends.byte_tokenizer import EOS, ByteTokenizer
 from lmqlc.backends.scripted import RandomBackend, ScriptedBackend, ScriptedSession, log_softmax, scripted

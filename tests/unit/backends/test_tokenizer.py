@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
 from lmqlc.backends.pieces import byte_alphabet, piece_writer
 from lmqlc.backends.tokenizer import HFTokenizer, load_tokenizer, vocabulary_of
 from lmqlc.grammar.errors import LmqlError, ModelNotFound
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 Zoo = dict[str, Tokenizer]
 

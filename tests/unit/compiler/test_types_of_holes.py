@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 import annotated_types as at
 import pydantic
 import pytest
+
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.query import examples, matches, sample
 from lmqlc.compiler.constraints import Const, TypeIs

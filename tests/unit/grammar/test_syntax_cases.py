@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from lmqlc.grammar.codes import CODES
 from lmqlc.grammar.diagnostics import render_all
 from lmqlc.grammar.dump import dump, same

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lmqlc.backends.byte_tokenizer import ByteTokenizer
-from lmqlc.backends.scripted import scripted
 
 import lmqlc
+from lmqlc.backends.byte_tokenizer import ByteTokenizer
+from lmqlc.backends.scripted import scripted
 
 HI = '"Hi [X]" where len(X) == 3\n'
 

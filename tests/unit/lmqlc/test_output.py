@@ -9,9 +9,9 @@ import json
 import math
 
 import pytest
-from lmqlc.runtime.results import HoleResult, Result, TokenResult
 
 from lmqlc.output import as_json, as_text, plain
+from lmqlc.runtime.results import HoleResult, Result, TokenResult
 
 
 class Colour(enum.Enum):

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lmqlc.backends.scripted import scripted
 from lmqlc.compiler.driver import compile_source
 from lmqlc.grammar.errors import LmqlError
-from lmqlc.runtime.results import Result
-
 from lmqlc.output import plain
 from lmqlc.queries import run_program
+from lmqlc.runtime.results import Result
 from lmqlc.sources import read_source
 from lmqlc.tracebacks import format_program_error
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lmqlc.grammar.errors import LmqlError, LmqlSyntaxError
 
+from lmqlc.grammar.errors import LmqlError, LmqlSyntaxError
 from lmqlc.sources import read_source, source_of
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
+
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stream import HoleEnd, HoleStart, TextEvent, TokenEvent
-
 from lmqlc.terminal import ProgressLine, TerminalWriter, uses_colour, visible
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.masks.compose import compose, is_external, text_holds

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.masks import external

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from lmqlc.compiler.masks import forms
 
 WIDTHS = [1, 31, 32, 33, 1000]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.build import build

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal, NotRequired, Optional, Required, Typ
 
 import annotated_types
 import pytest
+from pydantic import BaseModel, Field
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.masks.combine import Combination
 from lmqlc.compiler.masks.compose import compose, is_regular
 from lmqlc.compiler.masks.schemas import close_objects, schema_of
 from lmqlc.grammar.errors import LmqlCompileError
-from pydantic import BaseModel, Field
 
 VOCABULARY = Vocabulary.build([*(bytes([i]) for i in range(256)), b"<e>"], [256])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.masks import trie
 from lmqlc.compiler.masks.files import cache_folder

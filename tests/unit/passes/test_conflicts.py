@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.driver import compile_source

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.driver import compile_source
 from lmqlc.compiler.ir_print import print_constraint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
+
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.grammar.source import Source

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.runtime import decoders

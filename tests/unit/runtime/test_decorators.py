@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.runtime import decorators as deco
 

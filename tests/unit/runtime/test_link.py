@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+
 from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.query import matches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.prompt import Prompt
