@@ -55,9 +55,11 @@ class Scope:
     functions: frozenset[str] = frozenset()
 
     def is_builtin(self, name: str) -> bool:
+        """The name is a builtin that nothing hides."""
         return name in BUILTINS and name not in self.bound
 
     def is_known(self, name: str) -> bool:
+        """Something binds the name."""
         return name in self.bound or name in BUILTINS or name in self.packages
 
     def constraint_name(self, function: ast.expr) -> str | None:
@@ -75,6 +77,7 @@ class Scope:
         return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id in self.packages
 
     def is_stop(self, node: ast.expr) -> bool:
+        """The expression is a call of `STOPS_AT` or `STOPS_BEFORE`."""
         return isinstance(node, ast.Call) and self.constraint_name(node.func) in STOPS
 
 

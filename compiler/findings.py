@@ -21,13 +21,16 @@ class Findings:
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
     def error(self, code: str, message: str, span: Span | None, hint: str | None = None, notes: Notes = ()) -> None:
+        """Report something that the program cannot be compiled with."""
         self._add("error", code, message, span, hint, notes)
 
     def warn(self, code: str, message: str, span: Span | None, hint: str | None = None, notes: Notes = ()) -> None:
+        """Report something doubtful."""
         self._add("warning", code, message, span, hint, notes)
 
     @property
     def has_errors(self) -> bool:
+        """One of the findings is an error."""
         return any(d.severity == "error" for d in self.diagnostics)
 
     def has_error_in(self, span: Span) -> bool:

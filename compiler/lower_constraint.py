@@ -39,6 +39,7 @@ class ClauseView:
 
     @property
     def others(self) -> frozenset[str]:
+        """Every other hole that a name may mean."""
         return self.decoded | self.later | self.unsure
 
     def about(self, other: str) -> ClauseView:

@@ -55,6 +55,7 @@ class Slots:
     _guards: list[Guard] = field(default_factory=list)
 
     def add(self, expr: ast.expr, holes: Iterable[str] = ()) -> Slot:
+        """A slot for an expression that waits for some holes."""
         self.found.append(SlotExpr(expr, tuple(self._guards), tuple(sorted(holes)), expr))
         return Slot(len(self.found) - 1)
 

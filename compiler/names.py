@@ -51,6 +51,7 @@ class _Binder(ast.NodeVisitor):
         self.has_star_import = False
 
     def bind(self, name: str | None) -> None:
+        """Add a name, where there is one."""
         if name is not None:
             self.names.setdefault(name)
 

@@ -24,7 +24,7 @@ class _Hexadecimal(int):
 
 
 class _Writable(Rebuilder):
-    """Long numbers in hexadecimal; f-strings, which cannot hold a backslash before Python 3.12, as calls of `format`, which mean the same."""
+    """Long numbers in hexadecimal; f-strings, which cannot hold a backslash before Python 3.12, as calls of `format` that mean the same."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         is_long = isinstance(node.value, int) and abs(node.value) >= _LARGE

@@ -22,6 +22,7 @@ class Rebuilder:
         return ast.copy_location(type(node)(**fields), node)
 
     def field(self, value: Any) -> Any:
+        """Visit the value of a node's field."""
         if isinstance(value, list):
             return self.items(value)
         return self.visit(value) if isinstance(value, ast.AST) else value

@@ -15,6 +15,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.code import entry_for
 from lmqlc.compiler.driver import check_source, compile_source

@@ -18,6 +18,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
+
 from lmqlc.compiler.code import entry_for, import_star
 from lmqlc.compiler.driver import compile_query
 from lmqlc.compiler.ir_check import ir_check

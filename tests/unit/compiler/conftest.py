@@ -68,10 +68,10 @@ class FakeInterpreter:
         self.decoded[hole.name] = value
         return value
 
-    async def distribution(self, index: int, options: Any, slots: Sequence[Any], type: object = None, decorators: Sequence[Any] = ()) -> Any:
+    async def distribution(self, index: int, options: Any, slots: Sequence[Any], type: object, decorators: Sequence[Any]) -> Any:
         hole = self.program.holes[index]
         self.events.append(("distribution", hole.name, list(options)))
-        return list(options)[0]
+        return next(iter(options))
 
     async def call(self, value: Any) -> Any:
         return await value if inspect.iscoroutine(value) else value

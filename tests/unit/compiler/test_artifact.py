@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from lmqlc.compiler import artifact
 from lmqlc.compiler.driver import compile_source
 from lmqlc.compiler.emit.python import emit_python

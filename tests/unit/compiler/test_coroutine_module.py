@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from lmqlc.compiler.driver import compile_source
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.grammar.source import Source

@@ -7,6 +7,7 @@ import sys
 import warnings
 
 import pytest
+
 from lmqlc.compiler.code import entry_for
 from lmqlc.compiler.driver import check_source, compile_query, compile_source
 from lmqlc.compiler.ir import Program

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from lmqlc.compiler import artifact
 from lmqlc.compiler.driver import compile_source
 from lmqlc.compiler.emit.python import emit_python

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.driver import compile_source
 from lmqlc.compiler.ir import HoleIR, Program

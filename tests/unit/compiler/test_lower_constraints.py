@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.driver import check_source, compile_source
 from lmqlc.compiler.ir_check import ir_check
