@@ -1,0 +1,82 @@
+"""Automata as grammars: the EBNF of xgrammar (vLLM, SGLang), the GBNF of llama.cpp, the Lark dialect of llguidance.
+
+The grammars are right-linear: one rule per state, except that states in a chain share one. Every rule begins with different characters
+in each alternative, so no parser has a choice.
+"""
+
+from __future__ import annotations
+
+from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.automata.charset import CharSet
+from lmqlc.compiler.emit.char_graph import CharGraph, char_graph
+from lmqlc.compiler.emit.regex import emit_regex
+
+
+def emit_ebnf(automaton: TextAutomaton) -> str:
+    """A grammar in the dialect of xgrammar, with the rule `root`. Raises LmqlCompileError as `char_graph` does."""
+    return _grammar(char_graph(automaton))
+
+
+def emit_gbnf(automaton: TextAutomaton) -> str:
+    """A grammar in the dialect of llama.cpp, with the rule `root`. Raises LmqlCompileError as `char_graph` does."""
+    return _grammar(char_graph(automaton))
+
+
+def emit_lark(automaton: TextAutomaton) -> str:
+    """A grammar in the dialect of llguidance: one terminal. Raises LmqlCompileError as `char_graph` and `emit_regex` do."""
+    pattern = emit_regex(automaton)
+    return f"start: /{pattern}/\n" if pattern else 'start: ""\n'
+
+
+def _grammar(graph: CharGraph) -> str:
+    entries = [0] * len(graph.ends)
+    for edges in graph.edges:
+        for to in edges:
+            entries[to] += 1
+    own = [state for state in range(len(entries)) if state == 0 or (entries[state] > 1 and graph.edges[state]) or _branches(graph, state)]
+    names = {state: f"s{number}" if number else "root" for number, state in enumerate(own)}
+    return "".join(f"{names[state]} ::= {' | '.join(_alternatives(graph, state, names))}\n" for state in own)
+
+
+def _branches(graph: CharGraph, state: int) -> bool:
+    """Whether a state has more than one thing to do: then a chain ends there."""
+    return bool(graph.edges[state]) and (graph.ends[state] or len(graph.edges[state]) > 1)
+
+
+def _alternatives(graph: CharGraph, state: int, names: dict[int, str]) -> list[str]:
+    found = []
+    for to, chars in graph.edges[state].items():
+        chain = [chars]
+        while to not in names and graph.edges[to]:
+            ((to, more),) = graph.edges[to].items()
+            chain.append(more)
+        found.append(" ".join([*_terms(chain), *([names[to]] if to in names else [])]))
+    return [*found, '""'] if graph.ends[state] or not found else found
+
+
+def _terms(chain: list[CharSet]) -> list[str]:
+    """Sets of characters one after the other; single characters side by side become one string."""
+    terms: list[str] = []
+    for chars in chain:
+        spans = list(chars.ranges())
+        if len(spans) == 1 and spans[0][0] == spans[0][1]:
+            character = _escaped(spans[0][0])
+            if terms and terms[-1].startswith('"'):
+                terms[-1] = f'{terms[-1][:-1]}{character}"'
+            else:
+                terms.append(f'"{character}"')
+        else:
+            inside = "".join(_escaped(low) if low == high else f"{_escaped(low)}-{_escaped(high)}" for low, high in spans)
+            terms.append(f"[{inside}]")
+    return terms
+
+
+def _escaped(code: int) -> str:
+    """One character; whatever may have a meaning in strings or classes by its number, with four or eight digits: in `\\x2Db` some readers
+    take all three hexadecimal digits."""
+    character = chr(code)
+    if character.isascii() and (character.isalnum() or character in " _.,;:!?()@"):
+        return character
+    if code in (9, 10, 13):
+        return {9: "\\t", 10: "\\n", 13: "\\r"}[code]
+    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
