@@ -23,10 +23,10 @@ from lmqlc.grammar.source import Source
 COUNT = 20_000 if os.environ.get("LMQLC_LONG") else 400
 SEEDS = [path.read_text("utf-8") for path in sorted((Path(__file__).parents[1] / "cases").rglob("*.lmql"))]
 PIECES = [
-    " X", "[X]", "{x}", " where ", " and ", " or ", "not ", "len(X)", "X.", "(", ")", "[", "]", "<", "3", '"', "'", "\n", "    ", "STOPS_AT(X, 'a')",
-    "INT(X)", " in ", "==", "distribution X in y", "from", "argmax", "await ", "lambda: ", "yield ", "async ", "def f():", "class C:", "return ",
-    "global X", "*", ":=", "if", "else", ":", "@", "X[0]", "type(X) is ", "ä", "REGEX(X,'[')", "\\", "=", "TOKENS(X)", "for x in y", "f(X)",
-    "None", "-", "1e999", "Y", "[Y: int]",
+    " X", "[X]", "{x}", " where ", " and ", " or ", "not ", "len(X)", "X.", "(", ")", "[", "]", "<", "3", '"', "'", "\n", "    ",
+    "STOPS_AT(X, 'a')", "INT(X)", " in ", "==", "distribution X in y", "from", "argmax", "await ", "lambda: ", "yield ", "async ",
+    "def f():", "class C:", "return ", "global X", "*", ":=", "if", "else", ":", "@", "X[0]", "type(X) is ", "ä", "REGEX(X,'[')", "\\",
+    "=", "TOKENS(X)", "for x in y", "f(X)", "None", "-", "1e999", "Y", "[Y: int]",
 ]  # fmt: skip
 
 
