@@ -70,7 +70,7 @@ def _rows(core: Core) -> dict[str, Array]:
     sizes: list[int] = []
     last = len(steps.bounds) > 1  # then nothing is without budget: the count of tokens is one
     for state in [] if last else np.flatnonzero(finish[: steps.states] < FOREVER).tolist():
-        most = table.need(state, moment)[1]
+        most = min(table.need(state, moment)[1], core.automaton.char_limit or 0)  # there is never more room than the limit
         mask, _ = table.get(state, most, moment, False)
         number = numbers.setdefault(id(mask.bits), len(numbers))
         if number == len(rows):
