@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lmqlc.compiler.automata.problems import UNSATISFIABLE
 from lmqlc.compiler.check_constraints import check_constraints
 from lmqlc.compiler.close import close
 from lmqlc.compiler.findings import Findings
@@ -14,7 +15,7 @@ from lmqlc.compiler.ir import Program
 from lmqlc.compiler.lower import lower
 from lmqlc.compiler.resolve import resolve
 from lmqlc.grammar.diagnostics import Diagnostic
-from lmqlc.grammar.errors import LmqlCompileError, LmqlSyntaxError
+from lmqlc.grammar.errors import LmqlCompileError, LmqlSyntaxError, UnsatisfiableConstraint
 from lmqlc.grammar.nodes import Query
 from lmqlc.grammar.parse import parse_with_diagnostics
 from lmqlc.grammar.source import Source
@@ -33,7 +34,8 @@ DECODER_GROUP = "lmqlc.decoders"
 
 
 def compile_source(source: Source, *, surrounding: frozenset[str] = frozenset(), hook: Hook | None = None) -> Program:
-    """Compile a program. Raises LmqlSyntaxError or LmqlCompileError with everything that was found.
+    """Compile a program. Raises LmqlSyntaxError or LmqlCompileError with everything that was found; UnsatisfiableConstraint where that is
+    only constraints that no text meets.
 
     surrounding: names that the place of the program's definition gives it (for a query function, those of its module and closure).
     hook: called after every stage.
@@ -44,7 +46,7 @@ def compile_source(source: Source, *, surrounding: frozenset[str] = frozenset(),
         tell("parse", query)
         program = None if query is None else _stages(query, findings, surrounding, tell)
     if program is None or findings.has_errors:
-        error = LmqlSyntaxError if query is None else LmqlCompileError
+        error = LmqlSyntaxError if query is None else _error_for(findings)
         raise error(diagnostics=findings.diagnostics, source=source)
     return program
 
@@ -55,8 +57,14 @@ def compile_query(query: Query, *, surrounding: frozenset[str] = frozenset(), ho
     with _deep_recursion():
         program = _stages(query, findings, surrounding, hook or _no_hook)
     if program is None or findings.has_errors:
-        raise LmqlCompileError(diagnostics=findings.diagnostics, source=query.source)
+        raise _error_for(findings)(diagnostics=findings.diagnostics, source=query.source)
     return program
+
+
+def _error_for(findings: Findings) -> type[LmqlCompileError]:
+    """The error for what was found; the more telling one where all errors say the same."""
+    codes = {finding.code for finding in findings.diagnostics if finding.severity == "error"}
+    return UnsatisfiableConstraint if codes == {UNSATISFIABLE} else LmqlCompileError
 
 
 def check_source(source: Source, *, surrounding: frozenset[str] = frozenset()) -> list[Diagnostic]:

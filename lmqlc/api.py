@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.diagnostics import Diagnostic
-from lmqlc.grammar.errors import LmqlError
 from lmqlc.grammar.nodes import Query
 from lmqlc.grammar.source import Source
 from lmqlc.sources import source_of
 
 if TYPE_CHECKING:
-    from lmqlc.compiler.masks.token_automaton import TokenAutomaton
+    from lmqlc.compiler.masks.interface import TokenConstraint
 
 TokenizerValue = Any
 """A model directory, a tokenizer.json, a `tokenizers.Tokenizer`, a transformers tokenizer, or one of this project."""
@@ -27,7 +25,7 @@ TokenizerValue = Any
 class CompiledQuery:
     """A compiled program; `lmqlc.run` takes it as it takes a text.
 
-    arrays: its token masks, for the tokenizer that it was compiled for.
+    arrays: its token masks, for the tokenizers that it was compiled for.
     """
 
     program: Program
@@ -66,7 +64,8 @@ def parse(text: str, name: str = "<string>", *, prompts: bool = True) -> Query:
 def compile(text_or_path: str | os.PathLike[str], *, tokenizer: TokenizerValue = None) -> CompiledQuery:
     """Compile a program: a text, or a path (a path object, or a string of one line that ends with `.lmql`).
 
-    tokenizer: also work out the token masks of its constraints. Raises LmqlSyntaxError or LmqlCompileError.
+    tokenizer: also work out the token masks of its constraints, for one tokenizer or a list of them. Raises LmqlSyntaxError, or
+    LmqlCompileError, which is UnsatisfiableConstraint where no text can meet a constraint.
     """
     return compile_source_to_query(source_of(text_or_path), tokenizer=tokenizer)
 
@@ -78,10 +77,13 @@ def compile_source_to_query(source: Source, *, tokenizer: TokenizerValue = None)
     program = compile_source(source)
     if tokenizer is None:
         return CompiledQuery(program)
-    from lmqlc.backends.tokenizer import load_tokenizer
+    from lmqlc.loaded_tokenizers import loaded_tokenizer
     from lmqlc.runtime.stored import link_ahead
 
-    return CompiledQuery(program, link_ahead(program, load_tokenizer(tokenizer)))
+    arrays: dict[str, Any] = {}
+    for one in tokenizer if isinstance(tokenizer, list | tuple) else (tokenizer,):
+        arrays |= link_ahead(program, loaded_tokenizer(one))
+    return CompiledQuery(program, arrays)
 
 
 def load(path: str | os.PathLike[str]) -> CompiledQuery:
@@ -101,64 +103,15 @@ def token_automaton(
     max_tokens: int | None = None,
     eos: int | str | Iterable[int | str] | None = None,
     follow: str | None = None,
-) -> TokenAutomaton:
-    """The token masks of a constraint.
+) -> TokenConstraint:
+    """The token masks of a constraint, exact where it is regular (`.exact`).
 
     where: the text of a constraint on the variable `hole`, as it stands after `where`. env: values of the names in it. max_tokens: the most
     tokens a text may take. eos: end-of-text tokens, where the tokenizer names none. follow: the literal after the hole.
-    Raises LmqlSyntaxError and LmqlCompileError for a text that is no constraint, UnsatisfiableConstraint where nothing meets it.
+    A tokenizer is read once: a path until its files change. Raises LmqlSyntaxError and LmqlCompileError for a text that is no constraint,
+    UnsatisfiableConstraint where no text meets it, or none within `max_tokens`; ModelNotFound where there is no tokenizer.
     """
-    from lmqlc.backends.tokenizer import load_tokenizer
-    from lmqlc.compiler.automata.build import build
-    from lmqlc.compiler.masks.token_automaton import link
+    from lmqlc.loaded_tokenizers import loaded_tokenizer
+    from lmqlc.where import constrain
 
-    source, constraint = _constraint(where, hole, dict(env or {}))
-    loaded = load_tokenizer(tokenizer, eos=eos)
-    automaton = build(constraint, source=source)
-    return link(automaton, loaded.vocabulary, max_tokens=max_tokens, follow=follow, encode=lambda text: loaded.encode(text, first=False))
-
-
-def _constraint(where: str, hole: str, env: dict[str, Any]) -> tuple[Source, Any]:
-    """The constraint in a text, its operands evaluated: a program of one hole runs up to that hole."""
-    from lmqlc.compiler.code import entry_for
-    from lmqlc.compiler.driver import compile_source
-    from lmqlc.runtime.link import whole_constraint
-
-    if not hole.isidentifier():
-        raise LmqlError(f"a hole's name is an identifier, not {hole!r}")
-    source = Source("<where>", f'"[{hole}]" where ({where}\n)\n')
-    program = compile_source(source, surrounding=frozenset(env))
-    missing = [name for name in program.parameters if name not in env]
-    if missing:
-        raise LmqlError(f"the constraint uses the name `{missing[0]}`, which is not in `env`")
-    recorder = _Recorder()
-    coroutine = entry_for(program, {"__builtins__": builtins, **env})(recorder)
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        pass
-    finally:
-        coroutine.close()
-    return source, whole_constraint(program.holes[0].constraint, recorder.slots, None)
-
-
-class _Recorder:
-    """An interpreter that keeps the operands of the hole it meets, and decodes nothing."""
-
-    def __init__(self) -> None:
-        from lmqlc.compiler.constraints import OPEN
-
-        self.OPEN = OPEN
-        self.slots: tuple[Any, ...] = ()
-
-    async def text(self, literal: str) -> None:
-        """Nothing is written."""
-
-    async def call(self, value: Any) -> Any:
-        return value
-
-    def bound(self, *names: str) -> bool:
-        return False
-
-    async def hole(self, index: int, slots: tuple[Any, ...], type: object = None, decorators: tuple[Any, ...] = ()) -> None:
-        self.slots = slots
+    return constrain(where, hole, env or {}, loaded_tokenizer(tokenizer, eos=eos), max_tokens=max_tokens, follow=follow)

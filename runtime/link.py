@@ -1,7 +1,7 @@
 """A hole of a program meets a vocabulary: constraint and operand values become a constraint on tokens.
 
 Text automata and linked constraints are kept for the process, by everything they depend on: the same hole with the same values is
-compiled once, and linked once for every budget.
+compiled once, and linked once for every budget. What took long is kept on disk too (`link_cache`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lmqlc.backends.base import Tokenizer
+from lmqlc.backends.base import Tokenizer, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.constraints import And, Const, Constraint, Number, NumberCompare, Or, Truth, TypeIs
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.leading import with_leading_space
+from lmqlc.runtime.link_cache import DiskEntry
+
+if TYPE_CHECKING:
+    from lmqlc.compiler.masks.core import Core
 
 KEPT = 512
 """How many linked constraints, and how many text automata, are kept for the process."""
@@ -72,6 +77,7 @@ class _Kept:
 
 
 _AUTOMATA = _Kept(KEPT)
+_CORES = _Kept(64)
 _LINKED = _Kept(KEPT)
 
 
@@ -102,10 +108,20 @@ def link_hole(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Lin
     Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint; UnsupportedConstraint and
     LmqlCompileError for one that cannot be compiled.
     """
-    if _is_true(constraint):
-        return LinkedHole(None)
+    return LinkedHole(None) if _is_true(constraint) else _linked(constraint, tokenizer, place)
+
+
+def link_text(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> TokenConstraint:
+    """The constraint on tokens as for `link_hole`; one that holds for every text too."""
+    linked = _linked(constraint, tokenizer, place).constraint
+    assert linked is not None
+    return linked
+
+
+def _linked(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedHole:
     vocabulary = tokenizer.vocabulary
-    key = _key((constraint, place.leading_space, vocabulary.fingerprint, place.follow, place.budget))
+    # `forced` asks the tokenizer itself; the entry keeps it alive, so that no other one gets its `id`.
+    key = _key((constraint, place.leading_space, vocabulary.fingerprint, id(tokenizer), place.follow, place.budget))
     linked: LinkedHole | None = _LINKED.get(key)
     if linked is None:
         linked = _link(constraint, tokenizer, place)
@@ -115,15 +131,15 @@ def link_hole(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Lin
 
 def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedHole:
     from lmqlc.compiler.masks.compose import compose, is_regular
-    from lmqlc.compiler.masks.token_automaton import link
+    from lmqlc.compiler.masks.token_automaton import finished
 
     def encode(text: str) -> list[int]:
         return tokenizer.encode(text, first=False)
 
     if is_regular(constraint):
-        automaton = text_automaton(constraint, place)
-        linked = link(automaton, tokenizer.vocabulary, max_tokens=place.budget, follow=place.follow, encode=encode)
-        return LinkedHole(linked, automaton.phrases)
+        core = _core(constraint, tokenizer.vocabulary, place)
+        linked = finished(core, max_tokens=place.budget, follow=place.follow, encode=encode)
+        return LinkedHole(linked, core.automaton.phrases)
     composed = compose(
         constraint,
         tokenizer.vocabulary,
@@ -134,6 +150,32 @@ def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedH
         with_space=with_leading_space if place.leading_space else None,
     )
     return LinkedHole(composed, getattr(composed, "phrases", ()))
+
+
+def _core(constraint: Constraint, vocabulary: Vocabulary, place: Place) -> Core:
+    """The automaton over a vocabulary: from this process, from the cache on disk, or built now."""
+    key = _key((constraint, place.leading_space, vocabulary.fingerprint))
+    core: Core | None = _CORES.get(key)
+    if core is None:
+        core = _recalled_or_built(constraint, vocabulary, place)
+        _CORES.put(key, core)
+    return core
+
+
+def _recalled_or_built(constraint: Constraint, vocabulary: Vocabulary, place: Place) -> Core:
+    from lmqlc.compiler.masks.core import core_of
+    from lmqlc.compiler.masks.trie import vocabulary_index
+
+    disk = DiskEntry.of(constraint, place.leading_space, vocabulary)
+    core = disk.recalled() if disk else None
+    if core is None:
+        vocabulary_index(vocabulary)  # once for all constraints: its time is not that of this one
+        started = time.perf_counter()
+        core = core_of(text_automaton(constraint, place), vocabulary)
+        core.classes.block(core.automaton.start)
+        if disk:
+            disk.keep(core, time.perf_counter() - started)
+    return core
 
 
 def text_automaton(constraint: Constraint, place: Place) -> TextAutomaton:

@@ -33,8 +33,11 @@ _DTYPES = {name: np.dtype(name) for name in ("|b1", "|u1", "<u2", "<u4", "<i2", 
 
 
 def cache_folder() -> Path:
-    """`$LMQLC_CACHE`, else `$XDG_CACHE_HOME/lmqlc`, else `~/.cache/lmqlc`. Not created here."""
+    """`$LMQLC_CACHE`, else `$XDG_CACHE_HOME/lmqlc`, else `~/.cache/lmqlc`. Not created here. `LMQLC_CACHE=off`: a place where nothing can
+    be written or found."""
     named = os.environ.get("LMQLC_CACHE")
+    if named == "off":
+        return Path(os.devnull)
     if named:
         return Path(named)
     base = os.environ.get("XDG_CACHE_HOME")
