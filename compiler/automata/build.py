@@ -31,8 +31,8 @@ _REASONS = {
 }
 
 
-def build(constraint: c.Constraint, *, source: Source | None = None) -> TextAutomaton:
-    """The automaton of a constraint without slots.
+def build(constraint: c.Constraint, *, source: Source | None = None, counters: bool = True) -> TextAutomaton:
+    """The automaton of a constraint without slots. counters: a bound on characters may become `char_limit`; else states hold it.
 
     Raises UnsatisfiableConstraint where no text meets it (naming the smallest conflicting set of conjuncts), UnsupportedConstraint for
     atoms that are not regular, LmqlCompileError for bad operands and past the bounds of `limits.py`.
@@ -40,7 +40,7 @@ def build(constraint: c.Constraint, *, source: Source | None = None) -> TextAuto
     collecting = gc.isenabled()
     gc.disable()  # A collection in the middle of a build looks at every object of the process, and frees nothing of the build.
     try:
-        return _build(constraint, source)
+        return _build(constraint, source, counters)
     except LimitExceeded as limit:
         raise _too_large(_REASONS[limit.what], constraint.span, source) from None
     except RecursionError:
@@ -58,7 +58,7 @@ def _too_large(reason: str, span: Span | None, source: Source | None) -> LmqlCom
     return error(TOO_LARGE, f"the constraint is too large: {reason}", span, "simplify it, or bound repetitions and counts lower", source)
 
 
-def _build(constraint: c.Constraint, source: Source | None) -> TextAutomaton:
+def _build(constraint: c.Constraint, source: Source | None, counters: bool) -> TextAutomaton:
     rest, stops = split_stops(normalize(constraint))
     rest = fold(rest)
     make = Expressions()
@@ -66,7 +66,7 @@ def _build(constraint: c.Constraint, source: Source | None) -> TextAutomaton:
     formulas = [conjuncts(make, rest, tokens, source) for tokens in bounds]
     kept, removed, phrases = _stops(make, stops, source)
     limit = None
-    if _cuts_alike(phrases):
+    if counters and _cuts_alike(phrases):
         formulas, limit = take_counter(make, formulas)
     states = explore(make, [make.intersection(parts) for parts in formulas], kept, removed)
     if states.start == 0 or (limit is not None and nearest_end(states) > limit):

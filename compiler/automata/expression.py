@@ -132,14 +132,7 @@ class Expressions:
         if tail is self.epsilon:
             return head
         if head.kind == CONCAT:
-            parts = []
-            while head.kind == CONCAT:
-                parts.append(head.args[0])
-                head = head.args[1]
-            tail = self.concat(head, tail)
-            for part in reversed(parts):
-                tail = self.concat(part, tail)
-            return tail
+            return self._append(head, tail)
         if head is self.anything and not tail.flags and (tail.nullable or tail is self.anything):
             return head
         if tail is self.anything and not head.flags and head.nullable:
@@ -152,6 +145,14 @@ class Expressions:
         if head.flags & ASSERTS or tail.flags & ASSERTS:
             flags |= ASSERTS
         return self._make(CONCAT, (head, tail), None, head.nullable and tail.nullable, flags)
+
+    def _append(self, head: Node, tail: Node) -> Node:
+        """A chain of concatenations followed by one more."""
+        parts = []
+        while head.kind == CONCAT:
+            parts.append(head.args[0])
+            head = head.args[1]
+        return self.sequence([*parts, head, tail])
 
     def _join(self, head: Node, tail: Node) -> Node | None:
         """`x{a,b}x{c,d}…` as `x{a+c,b+d}…`; None where that is not the shape."""

@@ -55,29 +55,31 @@ def _suffix_automaton(text: str, build: Expressions) -> tuple[list[dict[str, int
     links, lengths, last = [-1], [0], 0
     for character in text:
         build.spend(4)
-        new = len(edges)
+        new, at = len(edges), last
         edges.append({})
         lengths.append(lengths[last] + 1)
         links.append(0)
-        at = last
         while at != -1 and character not in edges[at]:
             edges[at][character] = new
             at = links[at]
         if at != -1:
             to = edges[at][character]
-            if lengths[to] == lengths[at] + 1:
-                links[new] = to
-            else:
-                clone = len(edges)
-                edges.append(dict(edges[to]))
-                lengths.append(lengths[at] + 1)
-                links.append(links[to])
-                while at != -1 and edges[at].get(character) == to:
-                    edges[at][character] = clone
-                    at = links[at]
-                links[to] = links[new] = clone
+            links[new] = to if lengths[to] == lengths[at] + 1 else _split(edges, links, lengths, at, character)
         last = new
     return edges, lengths
+
+
+def _split(edges: list[dict[str, int]], links: list[int], lengths: list[int], at: int, character: str) -> int:
+    """A copy of the state after `at` for the texts that end there only by way of `at` and its links."""
+    to, clone = edges[at][character], len(edges)
+    edges.append(dict(edges[to]))
+    lengths.append(lengths[at] + 1)
+    links.append(links[to])
+    while at != -1 and edges[at].get(character) == to:
+        edges[at][character] = clone
+        at = links[at]
+    links[to] = clone
+    return clone
 
 
 class Search:

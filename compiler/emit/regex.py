@@ -24,35 +24,48 @@ def emit_regex(automaton: TextAutomaton) -> str:
     return _eliminate(graph)[0]
 
 
-def _eliminate(graph: CharGraph) -> _Text:
-    """Take states out, cheapest first, until only an entry (-1) and an exit (-2) are left."""
-    out: defaultdict[int, dict[int, _Text]] = defaultdict(dict)
-    into: defaultdict[int, set[int]] = defaultdict(set)
+class _Arrows:
+    """A graph with patterns on its arrows; -1 is the entry, -2 the exit."""
 
-    def connect(state: int, to: int, text: _Text) -> None:
-        out[state][to] = _either(out[state][to], text) if to in out[state] else text
-        into[to].add(state)
+    def __init__(self, graph: CharGraph) -> None:
+        self.out: defaultdict[int, dict[int, _Text]] = defaultdict(dict)
+        self._into: defaultdict[int, set[int]] = defaultdict(set)
+        for state, edges in enumerate(graph.edges):
+            for to, chars in edges.items():
+                self._connect(state, to, (char_class(chars), _ATOM))
+            if graph.ends[state]:
+                self._connect(state, -2, _EMPTY)
+        self._connect(-1, 0, _EMPTY)
 
-    for state, edges in enumerate(graph.edges):
-        for to, chars in edges.items():
-            connect(state, to, (char_class(chars), _ATOM))
-        if graph.ends[state]:
-            connect(state, -2, _EMPTY)
-    connect(-1, 0, _EMPTY)
-    left = set(range(len(graph.ends)))
-    while left:
-        state = min(left, key=lambda s: (len(into[s] - {s}) * len(out[s]), sum(len(text) for text, _ in out[s].values()), -s))
-        left.remove(state)
-        loop = _star(out[state].pop(state)) if state in out[state] else _EMPTY
-        after, before = out.pop(state), into.pop(state) - {state}
+    def _connect(self, state: int, to: int, text: _Text) -> None:
+        self.out[state][to] = _either(self.out[state][to], text) if to in self.out[state] else text
+        self._into[to].add(state)
+        _check(self.out[state][to][0])
+
+    def cost(self, state: int) -> tuple[int, int, int]:
+        """What taking a state out would add."""
+        ways = len(self._into[state] - {state}) * len(self.out[state])
+        return ways, sum(len(text) for text, _ in self.out[state].values()), -state
+
+    def take_out(self, state: int) -> None:
+        loop = _star(self.out[state].pop(state)) if state in self.out[state] else _EMPTY
+        after, before = self.out.pop(state), self._into.pop(state) - {state}
         for to in after:
-            into[to].discard(state)
+            self._into[to].discard(state)
         for source in sorted(before):
-            head = _then(out[source].pop(state), loop)
+            head = _then(self.out[source].pop(state), loop)
             for to, text in after.items():
-                connect(source, to, _then(head, text))
-                _check(out[source][to][0])
-    return out[-1][-2]
+                self._connect(source, to, _then(head, text))
+
+
+def _eliminate(graph: CharGraph) -> _Text:
+    """Take states out, cheapest first, until only the entry and the exit are left."""
+    arrows, left = _Arrows(graph), set(range(len(graph.ends)))
+    while left:
+        state = min(left, key=arrows.cost)
+        left.remove(state)
+        arrows.take_out(state)
+    return arrows.out[-1][-2]
 
 
 def _check(text: str) -> None:

@@ -70,6 +70,10 @@ def test_big_repetitions_of_a_class_are_counted_beside_the_states() -> None:
     assert matches(quoted, '"' + "x" * 300 + '"')
     assert not matches(quoted, '"' + "x" * 301 + '"')
     assert build(Matches(Const("(?:[^,]{0,300},)?"))).char_limit is None
+    held = build(Matches(Const(r"[^\n]{1,200}")), counters=False)
+    assert held.char_limit is None
+    assert matches(held, "é" * 200)
+    assert not matches(held, "é" * 201)
 
 
 def _error(pattern: str, written: str | None = None) -> LmqlCompileError:
