@@ -135,7 +135,20 @@ def _concat(rows: Derivatives, node: Node) -> Row:
         mask = rows.partition.mask(head.chars)
         return [(mask, tail)] if mask else []
     row = rows.follow(rows.row(head), tail)
-    return rows.union((row, rows.row(tail))) if head.nullable else row
+    return rows.union((row, _tail_row(rows, tail))) if head.nullable else row
+
+
+def _tail_row(rows: Derivatives, node: Node) -> Row:
+    """The row of what follows a part that may be empty. A long chain of such parts is walked from its end, not by deep recursion."""
+    chain = []
+    while node.kind == CONCAT and node.row is None and node.args[0].nullable:
+        chain.append(node)
+        node = node.args[1]
+    row = rows.row(node)
+    for link in reversed(chain):
+        head, tail = link.args
+        row = link.row = rows.union((rows.follow(rows.row(head), tail), row))
+    return row
 
 
 def _or(rows: Derivatives, node: Node) -> Row:

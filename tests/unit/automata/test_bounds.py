@@ -70,6 +70,7 @@ FINE: dict[str, tuple[Callable[[], c.Constraint], str, int]] = {
     "a long literal": (lambda: c.Equals(c.Const("ab" * 20_000)), "ab" * 20_000, 40_002),
     "substrings of a long text": (lambda: c.InSet(c.Const("".join(letters(3, 1, 5_000, 97, 100)))), "", 20_000),
     "many optional letters": (lambda: pattern("a?" * 300 + "b"), "aab", 400),
+    "many optional parts": (lambda: pattern("a?b?" * 100 + "c"), "aabc", 1_000),
     "a long search": (lambda: c.Contains(c.Const("ab" * 2_000)), "ab" * 2_000, 4_100),
     "many exceptions": (lambda: c.And(tuple(c.Not(c.Contains(c.Const(chr(97 + i) * 3))) for i in range(26))), "aab", 100),
     "look-ahead in a loop": (lambda: pattern("(?:(?=.*a)(?!.*c{3}).)*"), "bba", 50),
