@@ -6,7 +6,8 @@ the formula is taken apart into regular residues and judged beside those (see `c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from lmqlc.backends.base import Vocabulary
@@ -28,7 +29,7 @@ from lmqlc.compiler.masks.token_automaton import link
 from lmqlc.compiler.passes.normalize import normalize
 from lmqlc.compiler.passes.stops import split_stops
 from lmqlc.compiler.types import is_plain_text, is_recursive
-from lmqlc.grammar.errors import UnsatisfiableConstraint
+from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source
 
 
@@ -82,7 +83,19 @@ def compose(
     Raises UnsatisfiableConstraint where no text, or none within the budget, can meet it; UnsupportedConstraint and LmqlCompileError for
     what cannot be compiled.
     """
-    constraint = _typed(constraint)
+    with placed(source):
+        return _compose(_typed(constraint), vocabulary, max_tokens, follow or "", encode, source, with_space)
+
+
+def _compose(
+    constraint: c.Constraint,
+    vocabulary: Vocabulary,
+    max_tokens: int | None,
+    follow: str,
+    encode: Encode | None,
+    source: Source | None,
+    with_space: Adapt | None,
+) -> TokenConstraint:
     adapt = with_space or (lambda automaton: automaton)
     if is_regular(constraint):
         return link(adapt(build(constraint, source=source)), vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
@@ -100,7 +113,7 @@ def compose(
         phrases=tuple(phrase.shown for phrase in phrases),
         skips_space=skips_space,
         max_tokens=max_tokens,
-        follow=follow or "",
+        follow=follow,
         encode=encode,
     )
     combined = Combination(parts, vocabulary)
@@ -109,17 +122,29 @@ def compose(
     return combined
 
 
+@contextmanager
+def placed(source: Source | None) -> Iterator[None]:
+    """Findings that are raised inside show the program they are about."""
+    try:
+        yield
+    except LmqlCompileError as problem:
+        if source is None or problem.source is not None or not problem.diagnostics:
+            raise
+        raise type(problem)(diagnostics=problem.diagnostics, source=source) from None
+
+
 def text_holds(constraint: c.Constraint, text: str, tokens: int, *, source: Source | None = None) -> bool:
     """Whether a whole text of `tokens` tokens meets a constraint without slots, regular or not. Stops count as true."""
-    rest = _typed(split_stops(normalize(constraint))[0])
-    externals = external_atoms(rest, is_external)
-    data = text.encode("utf-8", "surrogatepass")
-    values = tuple(_judged(_atom(external, _BYTES), data) for external in externals)
-    try:
-        automaton = build(assigned(rest, externals, values, is_external), source=source)
-    except UnsatisfiableConstraint:
-        return False
-    return _accepts(automaton, text, tokens)
+    with placed(source):
+        rest = _typed(split_stops(normalize(constraint))[0])
+        externals = external_atoms(rest, is_external)
+        data = text.encode("utf-8", "surrogatepass")
+        values = tuple(_judged(_atom(external, _BYTES), data) for external in externals)
+        try:
+            automaton = build(assigned(rest, externals, values, is_external), source=source)
+        except UnsatisfiableConstraint:
+            return False
+        return _accepts(automaton, text, tokens)
 
 
 _BYTES = Vocabulary.build([b"", *(bytes([byte]) for byte in range(256))])

@@ -31,6 +31,10 @@ MAX_SOURCE = 1 << 17
 """Characters of a grammar or schema. The engine's time to read one grows faster than its length; this much takes it about a second."""
 MAX_FORCED = 1 << 13
 """Bytes that a grammar may leave no choice about in a row; past that it is taken to have no end."""
+MAX_ITEMS = 1000
+MAX_ITEMS_OF_SCHEMAS = 4000
+"""Ways to read one place of a text that the engine follows, for grammars and for schemas. An ambiguous grammar has more the longer the text
+is, and every token takes time with their square: 0.3 s each at this bound. Schemas need four for every key that may be left out."""
 KEPT = 512
 """Engine states remembered per atom. A text that was forgotten is read again from the nearest one that was not."""
 _NEAR = 64
@@ -49,11 +53,13 @@ class GrammarEngine:
     can be in the language.
     """
 
-    def __init__(self, grammar: str, vocabulary: Vocabulary, *, construct: str, span: Span | None = None) -> None:
+    def __init__(
+        self, grammar: str, vocabulary: Vocabulary, *, construct: str, span: Span | None = None, max_items: int = MAX_ITEMS
+    ) -> None:
         self._construct = construct
         self._span = span
         self._width = len(vocabulary)
-        self._start = self._begin(grammar, vocabulary)
+        self._start = self._begin(grammar, vocabulary, max_items)
         self._kept: OrderedDict[bytes, Any] = OrderedDict()
         self._lock = threading.Lock()
         if len(self.forced(b"")) > MAX_FORCED:
@@ -98,17 +104,18 @@ class GrammarEngine:
             found: bytes = matcher.deep_copy().compute_ff_bytes()  # on a copy, since running into a limit spoils a matcher
             return found
 
-    def _begin(self, grammar: str, vocabulary: Vocabulary) -> Any:
+    def _begin(self, grammar: str, vocabulary: Vocabulary, max_items: int) -> Any:
         """The engine's state at the empty text."""
         if len(grammar) > MAX_SOURCE:
             message = f"{len(grammar)} characters are too many; {MAX_SOURCE} are read at most"
             raise self._refused(message)
         try:
-            from llguidance import LLMatcher
+            from llguidance import LLMatcher, LLParserLimits
         except ImportError as problem:
             message = f"{self._construct} needs the grammar engine llguidance, which is not installed"
             raise error(UNSUPPORTED, message, self._span, "pip install 'lmqlc[schema]'") from problem
-        matcher = LLMatcher(_tokenizer(vocabulary), grammar + _HEADER, log_level=0)
+        limits = LLParserLimits(max_items_in_row=max_items)
+        matcher = LLMatcher(_tokenizer(vocabulary), grammar + _HEADER, log_level=0, limits=limits)
         self._check(matcher)
         return matcher
 
@@ -189,7 +196,10 @@ def json_engine(schema: Any, vocabulary: Vocabulary, span: Span | None = None) -
     except (TypeError, ValueError, RecursionError) as problem:
         message = f"{construct}: the schema is no JSON: {problem}"
         raise error(BAD_GRAMMAR, message, span) from problem
-    return GrammarEngine(f"start: %json {source}", vocabulary, construct=construct, span=span)
+    engine = GrammarEngine(f"start: %json {source}", vocabulary, construct=construct, span=span, max_items=MAX_ITEMS_OF_SCHEMAS)
+    if engine.alive(b"{"):
+        engine.mask(b"{")  # where an object with too many keys shows now, not when the model has begun it
+    return engine
 
 
 _LAYOUT = {
