@@ -69,12 +69,13 @@ def _check_text(shown: Source) -> None:
 
 
 def _fault(shown: Source, wrapped: python.Fault) -> Diagnostic:
-    """What is wrong with a text by itself; where it is only wrong in brackets, what is wrong there."""
-    try:
-        python.parse(shown.text, "eval")
-        fault, moved = wrapped, 1
-    except python.Fault as bare:
-        fault, moved = bare, 0
+    """What is wrong with a text in brackets; where it is the brackets, what is wrong with the text by itself."""
+    fault, moved = wrapped, 1
+    if python.code(wrapped.message) == "L0104":
+        try:
+            python.parse(shown.text, "eval")
+        except python.Fault as bare:
+            fault, moved = bare, 0
     start, end = (shown.offset(line, column - (moved if line == 1 else 0)) for line, column in (fault.start, fault.end))
     return python.diagnostic(fault.message, Span(start, max(end, start + 1)))
 
