@@ -225,8 +225,15 @@ def table_type(steps: Steps) -> np.dtype[np.integer[Any]]:
     return np.dtype(np.uint16 if steps.width <= 1 << 16 else np.int32)
 
 
+_DIRECT = 1 << 22
+"""Keys below this are numbered by a table, which is faster than sorting them."""
+
+
 def _number(keys: Values, bound: int) -> tuple[Values, Values]:
     """The distinct keys, ascending and 0 always among them, and the place of every key; `bound` is above all keys."""
+    if bound > _DIRECT:
+        used, place = np.unique(np.append(keys, 0), return_inverse=True)
+        return used, place[:-1]
     seen = np.zeros(bound, np.bool_)
     seen[keys] = True
     seen[0] = True

@@ -300,3 +300,13 @@ def test_threads_may_share_an_automaton() -> None:
         together = list(pool.map(walk, range(24)))
     forget_cores()
     assert together == [walk(seed) for seed in range(24)]
+
+
+def test_very_long_tokens() -> None:
+    long = "ab" * 100_000
+    automaton = linked(c.And((regex("[ab]{0,150000}"), c.Not(c.Contains(const("bb"))))), "ab" * 30, long, long + "b")
+    bits = automaton.mask(automaton.start())
+    assert [allows(bits, i) for i in (258, 259, 260)] == [True, False, False]
+    shorter = "ab" * 300
+    run = matcher(linked(c.And((stop("ba"), c.Count("chars", "<", const(30)))), shorter))
+    assert write(run, shorter) and run.text() == "aba"
