@@ -110,8 +110,8 @@ class Combination:
         if token_id in self._eos:
             return ended(0) if self.is_final(state) else None
         after = self._stepper.after(state, token_id)
-        if after is not None:
-            return after if not self._is_narrow(state) or self._goes_on(after) else None
+        if after is not None and (not self._is_narrow(state) or self._goes_on(after)):
+            return after
         if token_id in self._follow and self.is_final(state):
             return ended(len(self.vocabulary.tokens[token_id]))
         return None

@@ -23,7 +23,15 @@ from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.external import json_engine, lark_engine
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.phrases import PhraseSearch, phrases_of
-from lmqlc.compiler.masks.residues import assigned, atoms_of, external_atoms, linked_residues, regular_residues
+from lmqlc.compiler.masks.residues import (
+    RegularResidue,
+    Residues,
+    assigned,
+    atoms_of,
+    external_atoms,
+    linked_residues,
+    regular_residues,
+)
 from lmqlc.compiler.masks.schemas import schema_of
 from lmqlc.compiler.masks.token_automaton import link
 from lmqlc.compiler.passes.normalize import normalize
@@ -84,42 +92,40 @@ def compose(
     what cannot be compiled.
     """
     with placed(source):
-        return _compose(_typed(constraint), vocabulary, max_tokens, follow or "", encode, source, with_space)
+        constraint = _typed(constraint)
+        if is_regular(constraint):
+            automaton = build(constraint, source=source)
+            automaton = automaton if with_space is None else with_space(automaton)
+            return link(automaton, vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
+        rest, stops = split_stops(normalize(constraint))
+        externals = external_atoms(rest, is_external)
+        plain = regular_residues(rest, externals, is_external, source)
+        automata, skips_space = _with_space(plain, with_space)
+        phrases = phrases_of(stops, source)
+        parts = Parts(
+            residues=linked_residues(plain, automata, phrases, lambda automaton: link(automaton, vocabulary, max_tokens=max_tokens)),
+            atoms=tuple(_atom(external, vocabulary) for external in externals),
+            stops=PhraseSearch(phrases),
+            phrases=tuple(phrase.shown for phrase in phrases),
+            skips_space=skips_space,
+            max_tokens=max_tokens,
+            follow=follow or "",
+            encode=encode,
+        )
+        combined = Combination(parts, vocabulary)
+        if not combined.satisfiable():
+            raise unsatisfiable("no text can meet this constraint: nothing can come first", constraint.span, (), None, None)
+        return combined
 
 
-def _compose(
-    constraint: c.Constraint,
-    vocabulary: Vocabulary,
-    max_tokens: int | None,
-    follow: str,
-    encode: Encode | None,
-    source: Source | None,
-    with_space: Adapt | None,
-) -> TokenConstraint:
-    adapt = with_space or (lambda automaton: automaton)
-    if is_regular(constraint):
-        return link(adapt(build(constraint, source=source)), vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
-    rest, stops = split_stops(normalize(constraint))
-    externals = external_atoms(rest, is_external)
-    plain = regular_residues(rest, externals, is_external, source)
-    spaced = [adapt(residue.automaton) for residue in plain.residues]
-    skips_space = with_space is not None and all(new is not old.automaton for new, old in zip(spaced, plain.residues, strict=True))
-    automata = spaced if skips_space else [residue.automaton for residue in plain.residues]
-    phrases = phrases_of(stops, source)
-    parts = Parts(
-        residues=linked_residues(plain, automata, phrases, lambda automaton: link(automaton, vocabulary, max_tokens=max_tokens)),
-        atoms=tuple(_atom(external, vocabulary) for external in externals),
-        stops=PhraseSearch(phrases),
-        phrases=tuple(phrase.shown for phrase in phrases),
-        skips_space=skips_space,
-        max_tokens=max_tokens,
-        follow=follow,
-        encode=encode,
-    )
-    combined = Combination(parts, vocabulary)
-    if not combined.satisfiable():
-        raise unsatisfiable("no text can meet this constraint: nothing can come first", constraint.span, (), None, None)
-    return combined
+def _with_space(plain: Residues[RegularResidue], with_space: Adapt | None) -> tuple[list[TextAutomaton], bool]:
+    """The residues' automata, and whether all of them have a leading space now: it is skipped for all or for none."""
+    automata = [residue.automaton for residue in plain.residues]
+    if with_space is None:
+        return automata, False
+    spaced = [with_space(automaton) for automaton in automata]
+    skips = all(new is not old for new, old in zip(spaced, automata, strict=True))
+    return (spaced if skips else automata), skips
 
 
 @contextmanager

@@ -170,12 +170,13 @@ class Oracle:
         return found
 
 
-def walk(constraint_: Any, oracle: Oracle, vocabulary: Vocabulary, budget: int) -> None:
+def walk(constraint_: Any, oracle: Oracle, vocabulary: Vocabulary, budget: int, follow: bytes) -> None:
     """Compare on every sequence of tokens within the budget that has not ended before."""
-    open_states: list[tuple[tuple[int, ...], Any]] = [((), constraint_.start())]
+    open_states: list[tuple[tuple[int, ...], Any, bool]] = [((), constraint_.start(), False)]
     assert constraint_.start() is not None or not oracle.holds((), 0)
     while open_states:
-        sequence, state = open_states.pop()
+        sequence, state, closed = open_states.pop()
+        assert not (closed and oracle.holds(sequence, sum(len(vocabulary.tokens[i]) for i in sequence)))
         length = sum(len(vocabulary.tokens[i]) for i in sequence)
         if state is not None:
             assert constraint_.is_final(state) == oracle.holds(sequence, length), sequence
@@ -183,39 +184,48 @@ def walk(constraint_: Any, oracle: Oracle, vocabulary: Vocabulary, budget: int) 
             assert bool(flags[EOS]) == constraint_.is_final(state)
             if constraint_.is_closed(state):
                 assert constraint_.is_final(state)
+                closed = True  # no text that goes on may be valid
         for token in range(1, len(vocabulary)):
             longer = (*sequence, token)
             after = None
             if state is not None:
                 after = constraint_.advance(state, token)
                 assert bool(flags[token]) == (after is not None), (longer, bool(flags[token]))
+            text = vocabulary.tokens[token]
+            ends = (
+                bool(follow) and state is not None and constraint_.is_final(state) and (follow.startswith(text) or text.startswith(follow))
+            )
             if len(longer) > budget:
-                assert after is None
+                assert (after is not None) == ends
                 continue
             cut = oracle.stop(longer)
-            total = length + len(vocabulary.tokens[token])
+            total = length + len(text)
             if cut is not None:
                 assert after is not None and constraint_.stopped(after) == total - cut, (longer, cut)
                 continue
-            if after is not None:
-                assert constraint_.stopped(after) is None, longer
-            else:
+            assert after is not None or not ends
+            if after is not None and constraint_.stopped(after) is not None:
+                assert ends and constraint_.stopped(after) == len(text) and constraint_.is_final(after)
+                after = None  # the token is the text that follows, and no part of this one
+            if after is None:
                 assert not oracle.holds(longer, total), longer
-            open_states.append((longer, after))
+            open_states.append((longer, after, closed))
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(formulas(3), st.lists(STOPS, max_size=2), vocabularies(), st.integers(1, DEEPEST))
-def test_combination_matches_brute_force(formula: c.Constraint, stops: list[c.Stop], vocabulary: Vocabulary, budget: int) -> None:
+@given(formulas(3), st.lists(STOPS, max_size=2), vocabularies(), st.integers(1, DEEPEST), st.sampled_from(["", ";", "ab", "é"]))
+def test_combination_matches_brute_force(
+    formula: c.Constraint, stops: list[c.Stop], vocabulary: Vocabulary, budget: int, follow: str
+) -> None:
     assume(len(external_atoms(formula, is_external)) <= 4)
     oracle = Oracle(formula, stops, vocabulary)
     whole = c.And((formula, *stops)) if stops else formula
     try:
-        made = compose(whole, vocabulary, max_tokens=budget)
+        made = compose(whole, vocabulary, max_tokens=budget, follow=follow)
     except UnsatisfiableConstraint:
         made = _Nothing()
     if isinstance(made, Combination | _Nothing):
-        walk(made, oracle, vocabulary, budget)
+        walk(made, oracle, vocabulary, budget, follow.encode())
 
 
 class _Nothing:
