@@ -47,10 +47,8 @@ def register_lines(source: Source) -> None:
 
 
 def _named_as_module(code: CodeType) -> CodeType:
-    """The coroutine's frames are called `<module>` in tracebacks, as module code is."""
-
-    def named(constant: object) -> object:
-        is_entry = isinstance(constant, CodeType) and constant.co_name == ENTRY
-        return constant.replace(co_name="<module>", co_qualname="<module>") if is_entry and isinstance(constant, CodeType) else constant
-
-    return code.replace(co_consts=tuple(map(named, code.co_consts)))
+    """The code with the names that module code has: the coroutine's frames are `<module>`, and nothing is local to it."""
+    constants = tuple(_named_as_module(constant) if isinstance(constant, CodeType) else constant for constant in code.co_consts)
+    if code.co_name == ENTRY:
+        return code.replace(co_consts=constants, co_name="<module>", co_qualname="<module>")
+    return code.replace(co_consts=constants, co_qualname=code.co_qualname.removeprefix(f"{ENTRY}.<locals>."))

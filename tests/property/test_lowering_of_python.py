@@ -53,7 +53,7 @@ def fresh(name: str, package: str | None) -> types.ModuleType:
 def outcome(namespace: dict[str, Any], error: BaseException | None) -> Any:
     """What can be compared of a run: its error, and its variables."""
     shown = {name: show(value) for name, value in namespace.items() if name not in UNCOMPARED}
-    return (type(error).__name__, str(error)) if error is not None else None, shown
+    return (type(error).__name__, show(str(error))) if error is not None else None, shown
 
 
 def show(value: Any, depth: int = 3) -> Any:
@@ -73,7 +73,7 @@ def show(value: Any, depth: int = 3) -> Any:
         return (
             "function",
             value.__module__,
-            value.__qualname__.replace("__lmql_main__.<locals>.", ""),
+            value.__qualname__,
             show(value.__defaults__),
             value.__doc__,
         )
