@@ -96,10 +96,10 @@ def external_atoms(constraint: Constraint, is_external: IsExternal) -> tuple[Con
 
 
 def _same(one: Constraint, other: Constraint) -> bool:
-    """Whether two atoms say the same, wherever they stand: the same operands, values by what they are, objects by identity."""
+    """Whether two formulas say the same, wherever they stand: the same operands, values by what they are, objects by identity."""
     if one is other:
         return True
-    names = [field.name for field in fields(one) if field.name != "span"]
+    names = [field.name for field in fields(one) if field.name not in ("span", "pattern_span")]
     return type(one) is type(other) and all(_same_value(getattr(one, name), getattr(other, name)) for name in names)
 
 
@@ -108,6 +108,8 @@ def _same_value(one: Any, other: Any) -> bool:
         return True
     if type(one) is not type(other):
         return False  # 1 is not True
+    if isinstance(one, Constraint):
+        return _same(one, other)
     if isinstance(one, Const):
         return _same_value(one.value, other.value)
     if isinstance(one, list | tuple):
@@ -188,7 +190,7 @@ def _formulas(
     found: list[tuple[Constraint, list[tuple[bool, ...]]]] = []
     for values in product((False, True), repeat=len(externals)):
         formula = assigned(constraint, externals, values, is_external)
-        group = next((group for known, group in found if _equal(known, formula)), None)
+        group = next((group for known, group in found if _same(known, formula)), None)
         if group is not None:
             group.append(values)
         elif truth(formula) is not False:
@@ -203,11 +205,3 @@ def _minimal(group: list[tuple[bool, ...]]) -> tuple[frozenset[int], ...]:
     """The smallest sets of atoms that assignments make true."""
     positive = {frozenset(i for i, value in enumerate(values) if value) for values in group}
     return tuple(sorted((one for one in positive if not any(other < one for other in positive)), key=sorted))
-
-
-def _equal(one: Constraint, other: Constraint) -> bool:
-    """Whether two residues are alike as they stand; a harmless no for operands that cannot be compared."""
-    try:
-        return bool(one == other)
-    except Exception:  # noqa: BLE001 - operands may be any Python values, with a comparison of their own
-        return False
