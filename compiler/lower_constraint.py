@@ -63,13 +63,15 @@ class Lowering:
 
     def tree(self, node: ast.expr, *, conjunct: bool) -> Constraint:
         """The constraint of a clause's part; `conjunct`: it stands only under `and`."""
+        if not mentions(node, self._holes):
+            return self._condition(node)
         if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
             return conjunction(self._parts(node.values, conjunct=conjunct, negated=False), node, self.findings)
         if isinstance(node, ast.BoolOp):
             return self._either(node, conjunct=conjunct)
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not) and mentions(node, self._holes):
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return Not(self.tree(node.operand, conjunct=False), self.findings.span(node))
-        if isinstance(node, ast.IfExp) and mentions(node, self._holes):
+        if isinstance(node, ast.IfExp):
             return self._choice(node)
         return self._leaf(node, conjunct=conjunct)
 
@@ -92,8 +94,6 @@ class Lowering:
         leaves = stop_alternatives(node, self.scope)
         if leaves is not None:  # stops or-ed with each other: each adds its phrase
             return conjunction([self.tree(leaf, conjunct=conjunct) for leaf in leaves], node, self.findings)
-        if not mentions(node, self._holes):
-            return self._leaf(node, conjunct=conjunct)
         return Or(tuple(self._parts(node.values, conjunct=False, negated=True)), self.findings.span(node))
 
     def _choice(self, node: ast.IfExp) -> Constraint:
@@ -108,7 +108,7 @@ class Lowering:
         return Or(tuple(branches), self.findings.span(node))
 
     def _leaf(self, node: ast.expr, *, conjunct: bool) -> Constraint:
-        if isinstance(node, ast.Compare) and len(node.ops) > 1 and mentions(node, self._holes):
+        if isinstance(node, ast.Compare) and len(node.ops) > 1:
             return self._chain(node, conjunct=conjunct)
         if mentions(node, frozenset({self.view.hole})):
             return self._atom(node, conjunct=conjunct)

@@ -100,6 +100,7 @@ def test_constant_atoms(where: str, tree: str) -> None:
         ("flag and len(X) < 3", "and slot 0 chars < 3", ("flag",)),
         ("a > 1 and b and X == c", "and slot 0 slot 1 == slot 2", ("a > 1", "b if slot 0", "c if slot 0 and slot 1")),
         ("a or X == b", "or slot 0 == slot 1", ("a", "b if not slot 0")),
+        ("(a and b or c) and X == d", "and slot 0 == slot 1", ("a and b or c", "d if slot 0")),
         ("not a or X == b", "or slot 0 == slot 1", ("not a", "b if not slot 0")),
         ("(X == a if t else X == b)", "or and slot 0 == slot 1 and not slot 0 == slot 2", ("t", "a if slot 0", "b if not slot 0")),
         ("X == 'a' and any(x for x in y)", "and == 'a' slot 0", ("any((x for x in y))",)),
