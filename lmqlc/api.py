@@ -44,11 +44,13 @@ class CompiledQuery:
 
         save(self.program, path, self.arrays)
 
-    def emit(self, stage: str) -> str:
-        """A stage of compilation as text; raises LmqlError for a stage that there is not."""
+    def emit(self, stage: str, *, hole: str | None = None) -> str:
+        """A stage of compilation as text: "ast", "ir", "python"; or the language of the holes: "regex", "ebnf" (xgrammar), "gbnf"
+        (llama.cpp), "lark" (llguidance), "dot". hole: of that hole alone. Raises LmqlError for what there is not, or has no such form.
+        """
         from lmqlc.emitting import emit
 
-        return emit(self.program, stage)
+        return emit(self.program, stage, hole)
 
 
 def parse(text: str, name: str = "<string>", *, prompts: bool = True) -> Query:

@@ -62,18 +62,31 @@ def run(query: str, model: str | None, decoder: str | None, args: tuple[str, ...
 Examples:
   lmqlc compile packing.lmql                     writes packing.lmqlc
   lmqlc compile packing.lmql --emit python       prints the coroutine that the program becomes
+  lmqlc compile packing.lmql --emit gbnf         prints the grammar of its holes for llama.cpp
   lmqlc compile packing.lmql --tokenizer ./gpt2  also works out the token masks for a model's tokenizer
 """
 )
 @click.argument("query")
 @click.option("-o", "--output", metavar="FILE", help="Where to write the artifact. Default: the program's name with .lmqlc.")
-@click.option("--tokenizer", metavar="T", help="A model directory or tokenizer.json to work out token masks for.")
-@click.option("--emit", "stage", metavar="STAGE", help="Print a stage of compilation instead: ast, ir, python.")
-def compile(query: str, output: str | None, tokenizer: str | None, stage: str | None) -> None:
+@click.option(
+    "--tokenizer",
+    "tokenizers",
+    metavar="T",
+    multiple=True,
+    help="A model directory or tokenizer.json to work out token masks for; repeatable.",
+)
+@click.option(
+    "--emit",
+    "stage",
+    metavar="STAGE",
+    help="Print a stage instead: ast, ir, python; or the language of the holes: regex, ebnf, gbnf, lark, dot.",
+)
+@click.option("--hole", metavar="NAME", help="With --emit: the language of this hole alone.")
+def compile(query: str, output: str | None, tokenizers: tuple[str, ...], stage: str | None, hole: str | None) -> None:
     """Compile QUERY, a .lmql program, to an artifact that runs without being compiled again."""
     from lmqlc.compile_command import compile_command
 
-    compile_command(query, output=output, tokenizer=tokenizer, stage=stage)
+    compile_command(query, output=output, tokenizers=tokenizers, stage=stage, hole=hole)
 
 
 @cli.command(epilog="\b\nExample:\n  lmqlc check examples/*.lmql\n")
@@ -85,13 +98,23 @@ def check(files: tuple[str, ...]) -> int:
     return check_command(files)
 
 
-@cli.command(epilog="\b\nExample:\n  lmqlc explain examples/date.lmql\n")
+@cli.command(
+    epilog="""\b
+Examples:
+  lmqlc explain examples/date.lmql
+  lmqlc explain examples/date.lmql --tokenizer ./gpt2 --svg date.svg
+"""
+)
 @click.argument("query")
-def explain(query: str) -> None:
+@click.option(
+    "--tokenizer", "tokenizers", metavar="T", multiple=True, help="A model directory or tokenizer.json to count tokens of; repeatable."
+)
+@click.option("--svg", metavar="FILE", help="Also draw the automata of the holes.")
+def explain(query: str, tokenizers: tuple[str, ...], svg: str | None) -> None:
     """Show for every hole of QUERY what may fill it, how large its automaton is, and whether its masks are exact."""
     from lmqlc.explain_command import explain_command
 
-    explain_command(query)
+    explain_command(query, tokenizers=tokenizers, svg=svg)
 
 
 def run_cli(arguments: list[str]) -> int:

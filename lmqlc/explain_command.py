@@ -2,94 +2,158 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+import random
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from lmqlc.backends.base import Tokenizer
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.ir import HoleIR, Program
+from lmqlc.emitting import language
+from lmqlc.grammar.errors import LmqlCompileError, LmqlError
 from lmqlc.run_command import compiled_query
+from lmqlc.terminal import visible
 
 EXAMPLES = 3
-MOST_TEXTS = 20_000
-"""Texts that are tried in the search for examples."""
+_TRIES = 40
+_LONGEST = 120
+"""Characters of a pattern or an example that are shown."""
 
 
-def explain_command(query: str) -> None:
-    """Print what is known about a program and its holes before it runs."""
+def explain_command(query: str, *, tokenizers: Sequence[str] = (), svg: str | None = None) -> None:
+    """Print what is known about a program and its holes before it runs; `svg`: also draw their automata."""
     program = compiled_query(query).program
-    print("\n".join(explanation(program)))
+    print("\n".join(explanation(program, tokenizers)))
+    if svg is not None:
+        _draw(program, Path(svg))
 
 
-def explanation(program: Program) -> Iterator[str]:
+def explanation(program: Program, tokenizers: Sequence[str] = ()) -> Iterator[str]:
     """Lines about a program."""
+    from lmqlc.loaded_tokenizers import loaded_tokenizer
+
+    loaded = {name: loaded_tokenizer(name) for name in tokenizers}
     yield f"decoder: {program.decoder}"
     yield f"arguments: {', '.join(program.parameters) or 'none'}"
+    if not program.holes:
+        yield "holes: none"
     for hole in program.holes:
         line, column = program.source.position(hole.span.start)
         yield f"\n{hole.name} at {program.source.name}:{line}:{column}"
-        yield from (f"  {line}" for line in _hole(hole, program))
+        yield from (f"  {line}" for line in _hole(hole, program, loaded))
 
 
-def _hole(hole: HoleIR, program: Program) -> Iterator[str]:
+def _hole(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> Iterator[str]:
     from lmqlc.compiler.constraints import TRUE
     from lmqlc.compiler.ir_print import print_constraint
     from lmqlc.compiler.masks.compose import is_regular
-    from lmqlc.runtime.link import Place, text_automaton, whole_constraint
+    from lmqlc.runtime.link import whole_constraint
     from lmqlc.runtime.stored import is_static
 
-    for number, line in enumerate(print_constraint(hole.constraint).strip("\n").splitlines()):
-        yield f"{'' if number else 'constraint:':<12}{line}"
+    if hole.constraint != TRUE:
+        yield from _field("constraint", *print_constraint(hole.constraint).strip("\n").splitlines())
     if hole.follow:
-        yield f"followed by: {hole.follow!r}"
+        yield from _field("followed by", repr(hole.follow))
     if hole.distribution:
-        yield "guarantee: exact; the options of its distribution are scored, nothing is decoded"
+        yield from _field("guarantee", "exact; the options of its distribution are scored, nothing is decoded")
     elif not is_static(hole):
-        yield f"known when it is reached: {', '.join((*hole.slots, *(['its type'] if hole.has_type else [])))}"
+        yield from _field("depends on", *hole.slots, *(["its type"] if hole.has_type else []))
+        yield from _field("guarantee", "found when the hole is reached, where these are known")
+    elif whole_constraint(hole.constraint, (), None) == TRUE:
+        yield from _field("guarantee", "none is needed: the model's own words, up to end-of-text or the budget")
+    elif not is_regular(whole_constraint(hole.constraint, (), None)):
+        reason = "a grammar, a recursive schema or a Python function takes part"
+        yield from _field("guarantee", f"checked token by token, not exact: {reason}; the result is checked again at the end")
     else:
-        constraint = whole_constraint(hole.constraint, (), None)
-        if constraint == TRUE:
-            yield "unconstrained: the model's own words, up to end-of-text or the budget"
-            return
-        if not is_regular(constraint):
-            yield "guarantee: checked token by token; not exact, since a grammar, a recursive schema or a Python function takes part"
-            return
-        yield "guarantee: exact masks"
-        yield from _language(text_automaton(constraint, Place(source=program.source)))
+        yield from _regular(hole, program, tokenizers)
 
 
-def _language(automaton: TextAutomaton) -> Iterator[str]:
+def _regular(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> Iterator[str]:
+    from lmqlc.compiler.automata.query import examples, sample
+
+    automaton = language(program, hole)
+    yield from _field("language", *_pattern(automaton))
+    yield from _field("guarantee", "exact masks: every token that can still succeed is allowed, and no other")
+    yield from _field("automaton", _size(automaton))
+    for name, tokenizer in tokenizers.items():
+        yield from _field("tokens", f"{_linked(hole, program, tokenizer)} ({name})")
+    yield from _field("shortest", *map(_shown, examples(automaton, EXAMPLES)))
+    rng = random.Random(0)  # noqa: S311 - examples, the same ones every time
+    texts = dict.fromkeys(sample(automaton, rng) for _ in range(_TRIES))
+    yield from _field("random", *map(_shown, list(texts)[-EXAMPLES:]))
+
+
+def _field(name: str, *lines: str) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        yield f"{'' if number else name + ':':<13}{visible(line)}"
+
+
+def _shown(text: str) -> str:
+    return repr(textwrap.shorten(text, _LONGEST, placeholder="…") if len(text) > _LONGEST and " " in text else text[:_LONGEST])
+
+
+def _pattern(automaton: TextAutomaton) -> Iterator[str]:
+    """The language as a regular expression, where it has one that a person can read."""
+    from lmqlc.compiler.emit.regex import emit_regex
+
+    try:
+        if automaton.delta.shape[1] <= _LONGEST:
+            pattern = emit_regex(automaton)
+            if len(pattern) <= _LONGEST:
+                yield pattern
+    except LmqlCompileError:
+        return
+
+
+def _size(automaton: TextAutomaton) -> str:
     _, states, classes = automaton.delta.shape
-    counted = f", {len(automaton.token_bounds)} ranges of token counts" if len(automaton.token_bounds) > 1 else ""
-    limit = f", at most {automaton.char_limit} characters" if automaton.char_limit is not None else ""
-    yield f"automaton: {states} states, {classes} byte classes{counted}{limit}"
-    found = examples(automaton)
-    if found:
-        yield f"examples: {', '.join(map(repr, found))}"
+    parts = [_count(states, "state"), _count(classes, "byte class")]
+    if len(automaton.token_bounds) > 1:
+        parts.append(_count(len(automaton.token_bounds), "range") + " of token counts")
+    if automaton.char_limit is not None:
+        parts.append(f"at most {_count(automaton.char_limit, 'character')}, counted beside the states")
+    return ", ".join(parts)
 
 
-def examples(automaton: TextAutomaton, count: int = EXAMPLES) -> list[str]:
-    """Some of the shortest texts of an automaton, most readable first among equals; texts that a stop ends stand with it."""
-    region = len(automaton.token_bounds) - 1 if not automaton.accepts[0].any() else 0
-    delta = automaton.delta[region % len(automaton.delta)]
-    letters = _readable(automaton)
-    found: list[str] = []
-    pending = deque([(automaton.start, b"")])
-    for _ in range(MOST_TEXTS):
-        if not pending or len(found) == count:
-            break
-        state, text = pending.popleft()
-        if automaton.accepts[region, state] or automaton.stops[region, state]:
-            found.append(text.decode("utf-8", "replace"))
-        pending.extend((int(delta[state, kind]), text + letter) for kind, letter in letters if delta[state, kind])
-    return found
+def _count(number: int, what: str) -> str:
+    many = what + ("es" if what.endswith("s") else "s")
+    return f"{number:,} {what if number == 1 else many}"
 
 
-def _readable(automaton: TextAutomaton) -> list[tuple[int, bytes]]:
-    """A byte for every class, the most readable one; letters and digits first."""
-    best: dict[int, tuple[int, int]] = {}
-    for byte in range(256):
-        character = chr(byte)
-        rank = 0 if character.isalnum() and byte < 128 else 1 if 32 < byte < 127 else 2 if byte < 128 else 3
-        kind = int(automaton.byte_class[byte])
-        best[kind] = min(best.get(kind, (9, 0)), (rank, byte))
-    return [(kind, bytes([byte])) for kind, (_, byte) in sorted(best.items(), key=lambda item: item[1])]
+def _linked(hole: HoleIR, program: Program, tokenizer: Tokenizer) -> str:
+    """The size of a hole's tables over a vocabulary; for vocabularies that cannot write any text, what is wrong."""
+    from lmqlc.compiler.masks.store import to_arrays
+    from lmqlc.compiler.masks.token_automaton import TokenAutomaton
+    from lmqlc.runtime.link import Place, link_text, whole_constraint
+
+    constraint = whole_constraint(hole.constraint, (), None)
+    try:
+        linked = link_text(constraint, tokenizer, Place(follow=hole.follow, source=program.source))
+    except LmqlError as error:
+        return str(error)
+    assert isinstance(linked, TokenAutomaton)
+    arrays = to_arrays(linked)
+    classes = sum(block.classes for block in linked.core.classes.all())
+    masks, size = len(arrays["sizes"]), sum(array.nbytes for array in arrays.values())
+    parts = [_count(classes, "token class"), *([_count(masks, "distinct mask")] if masks else []), f"{size / 1e6:.2f} MB"]
+    return f"{', '.join(parts)}, {_count(len(tokenizer.vocabulary), 'token')}"
+
+
+def _draw(program: Program, file: Path) -> None:
+    """Draw the automata of all holes that have one. Raises LmqlError where none has, or the file cannot be written."""
+    from lmqlc.compiler.emit.svg import emit_svg
+
+    drawn: list[tuple[str, TextAutomaton]] = []
+    problem: LmqlError | None = None
+    for hole in program.holes:
+        try:
+            drawn.append((hole.name, language(program, hole)))
+        except LmqlError as error:
+            problem = error
+    if not drawn:
+        raise problem or LmqlError("the program has no hole to draw")
+    try:
+        file.write_text(emit_svg(drawn), encoding="utf-8")
+    except OSError as error:
+        raise LmqlError(f"cannot write {str(file)!r}: {error.strerror or error}") from None

@@ -19,11 +19,15 @@ def emit_dot(automaton: TextAutomaton) -> str:
     lines = ["digraph {", "  rankdir=LR;", '  start [shape=point, label=""];', "  start -> 0;"]
     lines += [f"  {state} [shape={'doublecircle' if end else 'circle'}];" for state, end in enumerate(graph.ends)]
     for state, edges in enumerate(graph.edges):
-        lines += [f'  {state} -> {to} [label="{_label(chars)}"];' for to, chars in edges.items()]
+        lines += [f'  {state} -> {to} [label="{_quoted(edge_label(chars))}"];' for to, chars in edges.items()]
     return "\n".join([*lines, "}", ""])
 
 
-def _label(chars: CharSet) -> str:
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def edge_label(chars: CharSet) -> str:
     """A set for people: the shorter of the set and its complement, cut where it is long."""
     written = char_class(chars)
     others = ~(chars | SURROGATES)
@@ -32,6 +36,4 @@ def _label(chars: CharSet) -> str:
     elif len(list(others.ranges())) < len(list(chars.ranges())):
         inside = "".join(escaped(low) if low == high else f"{escaped(low)}-{escaped(high)}" for low, high in others.ranges())
         written = f"[^{inside}]"
-    if len(written) > _MAX_LABEL:
-        written = written[: _MAX_LABEL - 1] + "…"
-    return written.replace("\\", "\\\\").replace('"', '\\"')
+    return written if len(written) <= _MAX_LABEL else written[: _MAX_LABEL - 1] + "…"
