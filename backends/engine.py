@@ -76,6 +76,10 @@ class Engine:
         first = out.logits[:, 0].float()
         self.causal = bool((first[0] - first[1]).abs().max() <= 2e-3 * first.abs().max())
 
+    def goes_on(self, sequences: Sequence[list[int]]) -> bool:
+        """The sequences are those read last, each with one more token."""
+        return self._branches.newest_are([ids[:-1] for ids in sequences])
+
     def logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
         """Next-token logits `float32[n, width]` after each sequence."""
         return self._whole(lambda: self._logits(sequences))

@@ -115,6 +115,10 @@ class PrefixCache:
         whole = [b for b in self._branches if len(b.ids) <= limit and ids[: len(b.ids)] == b.ids]
         return max(whole, key=lambda b: len(b.ids), default=None)
 
+    def newest_are(self, sequences: Sequence[list[int]]) -> bool:
+        """Whether the branches used last are these sequences, in order."""
+        return [branch.ids for branch in self._branches[-len(sequences) :]] == sequences
+
     def remove(self, branch: Branch) -> None:
         """Forgets a branch, if it is kept."""
         if branch in self._branches:

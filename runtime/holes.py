@@ -5,14 +5,15 @@ A decoder asks `legal` or `masked`, chooses, and calls `push`; everything else i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from lmqlc.backends.base import Logits, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
+from lmqlc.compiler.masks.forms import apply
 from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.grammar.errors import ConstraintViolated
 from lmqlc.runtime.results import FinishReason, TokenResult
@@ -84,10 +85,12 @@ class HoleRun:
         """Logits `float32[V]` with -inf for every token that may not come next; the argument is left as it is."""
         if self.constraint is None:
             return logits
-        bits = unpack(self.constraint.mask(self._state), len(logits))
+        bits = self.constraint.mask(self._state)
         if not bits.any():
             raise ConstraintViolated(f"no token can follow in hole `{self.name}`, and its text is not complete")
-        return np.where(bits, logits, np.float32(-np.inf))
+        scores = logits.copy()
+        apply(scores, bits)
+        return scores
 
     def forced(self) -> list[int]:
         """Tokens that the constraint leaves no choice about, within the budget; often empty."""
@@ -157,16 +160,9 @@ class HoleRun:
         return False
 
 
-def unpack(bits: npt.NDArray[np.uint32], width: int) -> npt.NDArray[np.bool_]:
-    """`bool[width]` of a packed mask; tokens past its end are not allowed."""
-    flags = np.unpackbits(bits.astype("<u4", copy=False).view(np.uint8), bitorder="little")[:width]
-    if len(flags) < width:
-        flags = np.concatenate([flags, np.zeros(width - len(flags), np.uint8)])
-    return flags.astype(np.bool_)
-
-
 def logprob(logits: Logits, token_id: int) -> float:
     """Natural log-probability of a token under logits `float32[V]`."""
-    top = float(logits.max())
-    total = float(np.exp(logits - np.float32(top)).sum(dtype=np.float64))
-    return float(logits[token_id]) - top - float(np.log(total))
+    top = logits.max()
+    shares = logits - top
+    np.exp(shares, out=shares)
+    return float(logits[token_id]) - float(top) - math.log(float(shares.sum()))

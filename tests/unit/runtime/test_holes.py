@@ -11,7 +11,7 @@ from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.interface import Bits, State
 from lmqlc.grammar.errors import ConstraintViolated
-from lmqlc.runtime.holes import Budget, HoleRun, logprob, unpack
+from lmqlc.runtime.holes import Budget, HoleRun, logprob
 
 TOKENS = Vocabulary.build([b"", b"a", b"b", b".", b".\n", b"b.", "é".encode()[:1], "é".encode()[1:], b"x" + "é".encode()[:1]], eos_ids=[0])
 EOS, A, B, DOT, DOT_LF, B_DOT, E1, E2, XE1 = range(9)
@@ -167,9 +167,7 @@ def test_incomplete_character_at_the_end_is_replaced() -> None:
     assert run(None, XE1, E2, budget=Budget(2, "budget")).written().text == "xé"
 
 
-def test_unpack_and_logprob() -> None:
-    assert unpack(np.array([0b101, 1], np.uint32), 34).nonzero()[0].tolist() == [0, 2, 32]
-    assert unpack(np.array([1], np.uint32), 40).sum() == 1
+def test_logprob() -> None:
     logits = np.array([1.0, 2.0, 3.0], np.float32)
     expected = np.log(np.exp(3.0) / np.exp([1.0, 2.0, 3.0]).sum())
     assert logprob(logits, 2) == pytest.approx(expected, abs=1e-6)
