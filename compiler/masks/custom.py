@@ -24,7 +24,7 @@ from lmqlc.compiler.masks.atoms import whole_characters
 from lmqlc.compiler.masks.interface import Bits
 from lmqlc.grammar.source import Span
 
-BAD_FUNCTION = "L0451"
+BAD_FUNCTION = "L0411"
 MARK = "__lmql_constraint__"
 """The attribute that `@lmql.constraint` leaves on a function."""
 KEPT = 1 << 12

@@ -26,7 +26,7 @@ from lmqlc.compiler.masks.schemas import close_objects
 from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Span
 
-BAD_GRAMMAR = "L0450"
+BAD_GRAMMAR = "L0410"
 MAX_SOURCE = 1 << 17
 """Characters of a grammar or schema. The engine's time to read one grows faster than its length; this much takes it about a second."""
 MAX_FORCED = 1 << 13
