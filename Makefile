@@ -21,7 +21,7 @@ build/dev/lmqlc:
 	for name in grammar compiler runtime backends; do ln -sfn ../../../$$name build/dev/lmqlc/$$name; done
 
 run: $(STAMP)
-	$(BIN)/lmqlc run examples/hello.lmql
+	$(BIN)/lmqlc run examples/hello.lmql --stream
 
 test: dev
 	$(MAKE) --no-print-directory lint

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lmqlc.api import load as load
     from lmqlc.api import parse as parse
     from lmqlc.api import token_automaton as token_automaton
-    from lmqlc.constraints import constraint as constraint
     from lmqlc.models import LLM as LLM
     from lmqlc.models import generate as generate
     from lmqlc.models import generate_sync as generate_sync
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
     from lmqlc.queries import run_file as run_file
     from lmqlc.queries import run_sync as run_sync
     from lmqlc.runtime import decorators as decorators
+    from lmqlc.runtime.constraint import constraint as constraint
     from lmqlc.runtime.results import Result as LMQLResult
 
 _HOMES = {
     "lmqlc.api": ("CompiledQuery", "compile", "load", "parse", "token_automaton"),
     "lmqlc.constraints": (
-        "constraint",
         "FLOAT",
         "GRAMMAR",
         "INT",
@@ -48,6 +47,7 @@ _HOMES = {
         "WORDS",
     ),
     "lmqlc.models": ("LLM", "generate", "generate_sync", "inprocess", "model", "score", "score_sync", "set_default_model"),
+    "lmqlc.runtime.constraint": ("constraint",),
     "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
@@ -24,6 +25,10 @@ from lmqlc.runtime.run import Settings
 
 RUN_OPTIONS = ("model", "decoder", "output_writer")
 """Keywords of a call that choose how to run, beside the decoder's own arguments."""
+
+
+_LITERAL = re.compile(r"""[rRuU]?('{3}|"{3}|['"])(?P<text>.*)\1""", re.DOTALL)
+"""A string literal, and what stands between its quotes."""
 
 
 class QueryFunction:
@@ -108,32 +113,36 @@ def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
 def program_source(function: Callable[..., Any]) -> Source:
     """The program in a function's docstring; lines count as in the function's file, where that can be read.
 
+    There the docstring is taken as it is written, escapes untouched: in a program, `\\n` is an escape of its query strings, and ends no
+    line of the program. Where the file cannot be read, Python's value of the docstring has to do.
     Raises LmqlCompileError where there is no docstring.
     """
     if not function.__doc__ or not function.__doc__.strip():
         raise LmqlCompileError(f"the query function `{function.__name__}` has no docstring: its program is written there, '''lmql … '''")
-    text = function.__doc__
+    text, line = _written_docstring(function) or (function.__doc__, 0)
     head = text.lstrip()
     if head.startswith("lmql") and not head[4:5].isidentifier():
         text = text[: len(text) - len(head)] + head[4:]
     first, newline, rest = text.partition("\n")
     text = first.strip() + newline + textwrap.dedent(rest)
-    line = _docstring_line(function)
     place = f" in {function.__code__.co_filename}" if line else ""
     return Source(f"<query {function.__name__}{place}>", "\n" * max(line - 1, 0) + text)
 
 
-def _docstring_line(function: Callable[..., Any]) -> int:
-    """The line of the file where a function's docstring begins; 0 where the file cannot be read."""
+def _written_docstring(function: Callable[..., Any]) -> tuple[str, int] | None:
+    """A function's docstring between its quotes as the file has it, and the line where it begins; None where the file cannot be read, or
+    the docstring is no single literal."""
     try:
         lines, start = inspect.getsourcelines(function)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        text = textwrap.dedent("".join(lines))
+        tree = ast.parse(text)
     except (OSError, TypeError, SyntaxError):
-        return 0
+        return None
     found = tree.body[0] if tree.body else None
     if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
-        return 0
-    return max(start, 1) + found.body[0].lineno - 1
+        return None
+    written = _LITERAL.fullmatch(ast.get_source_segment(text, found.body[0]) or "")
+    return None if written is None else (written["text"], max(start, 1) + found.body[0].lineno - 1)
 
 
 def _in_program(frame: FrameType) -> bool:

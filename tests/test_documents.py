@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def run_console(code: str) -> None:
             assert done.returncode == 0, f"$ {command}\n{shown}"
 
 
-@pytest.mark.parametrize(("kind", "code"), snippets())
+@pytest.mark.parametrize(("kind", "code"), list(snippets()))
 def test_snippet_runs(kind: str, code: str, workplace: Path) -> None:
     import lmqlc
 
@@ -69,7 +70,8 @@ def test_snippet_runs(kind: str, code: str, workplace: Path) -> None:
     elif kind == "lmql run":
         assert lmqlc.run_sync(code, model="demo") is not None
     elif kind == "python":
-        exec(compile(code, "<snippet>", "exec"), {"__name__": "__snippet__"})
+        (workplace / "snippet.py").write_text(code, encoding="utf-8")
+        runpy.run_path(str(workplace / "snippet.py"), run_name="__main__")
     else:
         run_console(code)
 

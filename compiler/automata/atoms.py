@@ -90,7 +90,7 @@ class Atoms:
         name = {c.Json: "JSON", c.Grammar: "GRAMMAR", c.Custom: "a custom constraint"}[type(atom)]
         raise error(
             UNSUPPORTED, f"{name} is not regular, so it cannot become an automaton", atom.span,
-            "use it as a conjunct of its own, not under `or` or `not`", self._source,
+            "it can be checked while text is written; leave it out where an automaton is needed", self._source,
         )  # fmt: skip
 
     def _stop(self, _atom: c.Stop) -> Node:

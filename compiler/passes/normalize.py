@@ -50,4 +50,13 @@ def _key(part: c.Constraint) -> object:
     if isinstance(part, c.Not):
         return type(part.arg), _key(part.arg)
     fields = [getattr(part, name) for name in part.__slots__ if name not in ("span", "pattern_span")]
-    return tuple((type(f), type(f.value), repr(f.value)) if isinstance(f, c.Const) else f for f in fields)
+    return tuple((type(f), _value_key(f.value)) if isinstance(f, c.Const) else f for f in fields)
+
+
+def _value_key(value: object) -> object:
+    """Equal for values that mean the same in a constraint: plain values by what they are, anything else by its identity."""
+    if isinstance(value, (list, tuple)):
+        return type(value), tuple(map(_value_key, value))
+    if isinstance(value, (str, bytes, int, float)) or value is None:
+        return type(value), repr(value)
+    return type(value), id(value)
