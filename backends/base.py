@@ -121,6 +121,15 @@ class Session(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class ScoresOptions(Protocol):
+    """A session that scores several continuations of one prompt together."""
+
+    async def score_options(self, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> list[npt.NDArray[np.float64]]:
+        """Natural log-probabilities `float64[len(option)]` of every option after the prompt (not empty)."""
+        ...
+
+
 @dataclass(slots=True)
 class SessionUsage:
     """Counts of one session: model calls (forward passes), and the prompt positions computed and reused."""

@@ -19,7 +19,8 @@ import torch
 
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
 from lmqlc.backends.growing import GrowingLayer, Halt, growing_cache
-from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather
+from lmqlc.backends.option_scores import Ids, OptionScores, batch_of, longest_beginnings
+from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather, repeated
 
 T = TypeVar("T")
 CacheKind = Literal["shared", "append", "none"]
@@ -224,6 +225,40 @@ class Engine:
             scores.append(chosen.cpu().numpy())
             position = end
         return (np.concatenate(scores) if scores else np.empty(0)), cost
+
+    def score_options(self, prompt: list[int], options: Sequence[Ids]) -> tuple[list[npt.NDArray[np.float64]], Cost]:
+        """Natural log-probabilities `float64[len(option)]` of every option after the prompt."""
+        return self._whole(lambda: self._score_options(prompt, options))
+
+    def _score_options(self, prompt: list[int], options: Sequence[Ids]) -> tuple[list[npt.NDArray[np.float64]], Cost]:
+        cost = Cost()
+        if self.cache_kind != "shared" or max(map(len, options), default=0) > SCORE_CHUNK:
+            return [self._scored_alone(prompt, option, cost) for option in options], cost
+        scores = OptionScores(options)
+        branch = self._branch(prompt, len(prompt) - 1)
+        cost.reused += len(branch.ids)
+        scores.put((), self._extend(branch, prompt[len(branch.ids) :], 1, cost)[0])
+        rows = longest_beginnings(options)
+        longest = max(map(len, rows), default=1)
+        step = max(1, min(self._rows_at_once(len(prompt) + longest), SCORE_CHUNK // longest))
+        for first in range(0, len(rows), step):
+            self._judge(branch, rows[first : first + step], scores, cost)
+        return scores.all(), cost
+
+    def _scored_alone(self, prompt: list[int], option: Ids, cost: Cost) -> npt.NDArray[np.float64]:
+        values, one = self._score([*prompt, *option], len(prompt))
+        cost.passes, cost.computed, cost.reused = cost.passes + one.passes, cost.computed + one.computed, cost.reused + one.reused
+        return values
+
+    def _judge(self, branch: Branch, rows: Sequence[Ids], scores: OptionScores, cost: Cost) -> None:
+        """Read rows after a branch, in one pass; what follows each of their beginnings goes to the scores."""
+        out = self._model(input_ids=batch_of(rows, self._device), past_key_values=repeated(branch, len(rows)), use_cache=True)
+        cost.passes += 1
+        cost.computed += sum(map(len, rows))
+        cost.reused += (len(rows) - 1) * len(branch.ids)
+        for row, logits in zip(rows, out.logits, strict=True):
+            for place in range(len(row)):
+                scores.put(row[: place + 1], logits[place])
 
 
 def _cache_kind(model: Any, cache: Any) -> CacheKind:

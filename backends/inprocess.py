@@ -159,6 +159,13 @@ class InProcessSession:
         self._count(cost)
         return scores
 
+    async def score_options(self, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> list[npt.NDArray[np.float64]]:
+        start = self._backend.checked(prompt)
+        asked = [tuple(self._backend.checked([*start, *option])[len(start) :]) for option in options]
+        scores, cost = await self._backend.call(lambda engine: engine.score_options(start, asked))
+        self._count(cost)
+        return scores
+
     def _count(self, cost: Cost) -> None:
         self._usage.forward_passes += cost.passes
         self._usage.tokens_computed += cost.computed

@@ -51,6 +51,12 @@ def fork(branch: Branch, length: int) -> Branch:
     return Branch(branch.ids[:length], growing_cache(layers))
 
 
+def repeated(branch: Branch, rows: int) -> Any:
+    """A cache with the branch in each of its rows; the branch stays as it is."""
+    layers = fork(branch, len(branch.ids)).cache.layers
+    return growing_cache([layer.like(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)) for layer in layers])
+
+
 def gather(branches: Sequence[Branch]) -> tuple[Any, list[int]]:
     """One cache with a row for each branch, all of it read, shorter ones padded on the left; and the padding of each row.
 

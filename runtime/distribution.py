@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lmqlc.backends.base import Session, Tokenizer
+from lmqlc.backends.base import ScoresOptions, Session, Tokenizer
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.results import TokenResult
 
@@ -53,7 +53,7 @@ class Scores:
 async def score_texts(session: Session, tokenizer: Tokenizer, prompt: Sequence[int], texts: Sequence[str]) -> list[tuple[TokenResult, ...]]:
     """The tokens of every text, each tokenised on its own, with their log-probabilities after the ids of the prompt (not empty)."""
     encoded = [tokenizer.encode(text, first=False) for text in texts]
-    rows = await asyncio.gather(*(_score_ids(session, prompt, ids) for ids in encoded))
+    rows = await _score_all(session, prompt, encoded)
     pieces = tokenizer.vocabulary.tokens
     return [
         tuple(TokenResult(i, pieces[i].decode("utf-8", "replace"), lp) for i, lp in zip(ids, row, strict=True))
@@ -78,6 +78,13 @@ def _shares(logprobs: Sequence[float]) -> list[float]:
     weights = [math.exp(value - top) for value in logprobs]
     total = math.fsum(weights)
     return [weight / total for weight in weights]
+
+
+async def _score_all(session: Session, prompt: Sequence[int], options: Sequence[Sequence[int]]) -> list[list[float]]:
+    """The log-probabilities of options: together where the session can, else one by one."""
+    if isinstance(session, ScoresOptions):
+        return [row.tolist() for row in await session.score_options(prompt, options)]
+    return list(await asyncio.gather(*(_score_ids(session, prompt, ids) for ids in options)))
 
 
 async def _score_ids(session: Session, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:
