@@ -235,7 +235,8 @@ def test_a_cancelled_call_ends_at_once_and_harms_nobody(checkpoints: Path) -> No
 
 
 def test_a_cancelled_pass_is_given_up(checkpoints: Path) -> None:
-    backend, model = backend_of(checkpoints, "llama"), reference(checkpoints, "llama")
+    backend = backend_of(checkpoints, "llama", cache_bytes=5 << 20)  # one of its own: its steps are not known to be short
+    model = reference(checkpoints, "llama")
     engine = backend._opened()
     layers = engine._model.model.layers
     reached: list[int] = []
@@ -389,3 +390,40 @@ def test_on_a_gpu(checkpoints: Path, name: str) -> None:
     rows, ids = asyncio.run(run())
     np.testing.assert_allclose(rows, plain_logits(model, sequences), atol=1e-3)
     assert ids == generate(model, [5, 6, 7], 10)
+
+
+def test_short_steps_are_taken_in_the_callers_thread_and_others_get_their_turn(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    from lmqlc.backends import inprocess
+
+    backend, threads, turns = backend_of(checkpoints, "gpt2", cache_bytes=3 << 20), [], 0
+    real = backend._step
+
+    def seen(*arguments: Any) -> Any:
+        threads.append(threading.current_thread())
+        return real(*arguments)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def run(ids: list[int]) -> list[int]:
+        other = asyncio.create_task(others())
+        found = await greedy(await backend.open(), ids, 12)
+        other.cancel()
+        return found
+
+    monkeypatch.setattr(backend, "_step", seen)
+    monkeypatch.setattr(inprocess, "SHORT", 0.0)
+    always_handed_over = asyncio.run(run([3, 1, 4, 1, 5]))
+    assert threading.current_thread() not in threads
+    monkeypatch.setattr(inprocess, "SHORT", 60.0)
+    backend._engine.branches.clear()  # type: ignore[union-attr]
+    threads.clear()
+    turns = 0
+    assert asyncio.run(run([3, 1, 4, 1, 5])) == always_handed_over
+    assert [thread is threading.current_thread() for thread in threads] == [False, *[True] * 11]
+    assert turns >= 11
