@@ -9,8 +9,8 @@ MAX_BYTE_STATES = 400_000
 MAX_REGIONS = 500
 """Ranges of token counts that one formula tells apart."""
 
-MAX_SECONDS = 4.0
-"""Seconds of processor time for one automaton, so that a busy machine gives the same answer."""
+MAX_SECONDS = 3.5
+"""Seconds of processor time (a busy machine gives the same answer) for the states of one automaton; its arrays take at most one more."""
 
 MAX_WORK = 12_000_000
 """Nodes, their arguments and parts of derivatives in memory: some 500 MB."""
