@@ -33,13 +33,14 @@ def cli() -> None:
 
 
 @cli.command(
+    short_help="Run a program.",
     epilog="""\b
 Examples:
   lmqlc run packing.lmql
   lmqlc run packing.lmql --model local:gpt2 --decoder "sample(temperature=0.7, seed=1)"
   lmqlc run ask.lmql --arg question="Who wrote Faust?" --arg n=3 --json
   lmqlc run packing.lmqlc --no-stream --time
-"""
+""",
 )
 @click.argument("query")
 @click.option("--model", metavar="M", help='The model, such as "local:gpt2" or "demo"; goes before the program\'s own `from`.')
@@ -58,13 +59,14 @@ def run(query: str, model: str | None, decoder: str | None, args: tuple[str, ...
 
 
 @cli.command(
+    short_help="Compile a program, or print a stage of it.",
     epilog="""\b
 Examples:
   lmqlc compile packing.lmql                     writes packing.lmqlc
   lmqlc compile packing.lmql --emit python       prints the coroutine that the program becomes
   lmqlc compile packing.lmql --emit gbnf         prints the grammar of its holes for llama.cpp
   lmqlc compile packing.lmql --tokenizer ./gpt2  also works out the token masks for a model's tokenizer
-"""
+""",
 )
 @click.argument("query")
 @click.option("-o", "--output", metavar="FILE", help="Where to write the artifact. Default: the program's name with .lmqlc.")
@@ -89,7 +91,7 @@ def compile(query: str, output: str | None, tokenizers: tuple[str, ...], stage: 
     compile_command(query, output=output, tokenizers=tokenizers, stage=stage, hole=hole)
 
 
-@cli.command(epilog="\b\nExample:\n  lmqlc check examples/*.lmql\n")
+@cli.command(short_help="Find errors without running anything.", epilog="\b\nExample:\n  lmqlc check examples/*.lmql\n")
 @click.argument("files", nargs=-1, required=True)
 def check(files: tuple[str, ...]) -> int:
     """Find errors and warnings in FILES without running them."""
@@ -99,11 +101,12 @@ def check(files: tuple[str, ...]) -> int:
 
 
 @cli.command(
+    short_help="Show what may fill each hole.",
     epilog="""\b
 Examples:
   lmqlc explain examples/date.lmql
   lmqlc explain examples/date.lmql --tokenizer ./gpt2 --svg date.svg
-"""
+""",
 )
 @click.argument("query")
 @click.option(
@@ -115,6 +118,15 @@ def explain(query: str, tokenizers: tuple[str, ...], svg: str | None) -> None:
     from lmqlc.explain_command import explain_command
 
     explain_command(query, tokenizers=tokenizers, svg=svg)
+
+
+@cli.command(short_help="Show or empty the cache on disk.")
+@click.option("--clear", is_flag=True, help="Delete what is kept.")
+def cache(clear: bool) -> None:
+    """Show the folder in which compiled constraints are kept, and how much it holds."""
+    from lmqlc.cache_command import cache_command
+
+    cache_command(clear=clear)
 
 
 def run_cli(arguments: list[str]) -> int:
@@ -143,11 +155,12 @@ def _closed_pipe() -> int:
 
 def _failed(error: Exception) -> int:
     from lmqlc.grammar.errors import LmqlError
+    from lmqlc.terminal import visible
     from lmqlc.tracebacks import ProgramFailed
 
     if isinstance(error, LmqlError):
         is_whole = bool(error.diagnostics) or isinstance(error, ProgramFailed)
-        print(error.message if is_whole else f"lmqlc: error: {error.message}", file=sys.stderr)
+        print(visible(error.message if is_whole else f"lmqlc: error: {error.message}"), file=sys.stderr)
         return error.exit_code
     print(f"lmqlc: internal error: {type(error).__name__}: {error}", file=sys.stderr)
     if os.environ.get("LMQLC_DEBUG"):

@@ -11,6 +11,9 @@ from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import LmqlError, LmqlSyntaxError
 from lmqlc.grammar.source import Source
 
+MOST_BYTES = 1 << 20
+"""Bytes of a program's text; larger files are no programs."""
+
 
 def source_of(text_or_path: str | os.PathLike[str]) -> Source:
     """The program that a text or a path names: a path object, or a string of one line that ends with `.lmql`, names a file."""
@@ -24,14 +27,15 @@ def source_of(text_or_path: str | os.PathLike[str]) -> Source:
 def read_source(path: str | os.PathLike[str]) -> Source:
     """The program in a file; `-` is standard input. Raises LmqlError where it cannot be read, LmqlSyntaxError where it is no UTF-8."""
     if str(path) == "-":
-        return decode_source("<stdin>", sys.stdin.buffer.read())
+        return decode_source("<stdin>", sys.stdin.buffer.read(MOST_BYTES + 1))
     return decode_source(str(path), read_bytes(path))
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """A file's content. Raises LmqlError with a hint where it cannot be read."""
+    """A file's content, no further than shows that it is too long for a program. Raises LmqlError with a hint where it cannot be read."""
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            return file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise LmqlError(f"there is no file {str(path)!r}{_similar(Path(path))}") from None
     except (OSError, ValueError) as error:
@@ -48,6 +52,10 @@ def readable(path: str | os.PathLike[str]) -> Path:
 
 def decode_source(name: str, data: bytes) -> Source:
     """Bytes as a program: UTF-8, with or without a byte order mark."""
+    if len(data) > MOST_BYTES:
+        message = f"the program is longer than {MOST_BYTES >> 20} MiB, the most that is compiled"
+        found = Diagnostic("L0001", "error", message, hint="keep data in files of their own, and read them in the program")
+        raise LmqlSyntaxError(diagnostics=[found], source=Source(name, ""))
     try:
         return Source(name, data.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -221,3 +221,59 @@ class TestProcess:
         assert err.startswith("Hi [X|Bob]\n")
         assert err.endswith("lmqlc: interrupted\n")
         assert running.returncode == 130
+
+
+class TestCache:
+    def test_what_is_kept_and_being_rid_of_it(
+        self, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LMQLC_CACHE", str(folder))
+        for name in ("automata/a.bin", "vocabularies/b.1.bin", "vocabularies/.c.bin.x1", "vocabularies/mine.txt"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"x" * 50_000)
+        assert main(["cache"]) == 0
+        assert capfd.readouterr().out == f"{folder}\nvocabularies: 2, 0.1 MB\nconstraints: 1, 0.1 MB\n"
+        assert main(["cache", "--clear"]) == 0
+        assert capfd.readouterr().out.endswith("constraints: 1, 0.1 MB, deleted\n")
+        assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["hello.lmql", "mine.txt"]
+
+    def test_one_that_is_off_or_not_there(self, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        for named, shown in (("off", "off"), ("nowhere", "nowhere")):
+            monkeypatch.setenv("LMQLC_CACHE", named)
+            assert main(["cache", "--clear"]) == 0
+            assert capfd.readouterr().out == f"{shown}\nvocabularies: 0, 0.0 MB, deleted\nconstraints: 0, 0.0 MB, deleted\n"
+        assert [path.name for path in folder.iterdir()] == ["hello.lmql"]
+
+
+@pytest.mark.usefixtures("folder")
+class TestFiles:
+    @pytest.mark.parametrize("command", ["run", "check", "compile", "explain"])
+    def test_what_is_no_program(self, command: str, capfd: pytest.CaptureFixture[str]) -> None:
+        Path("folder.lmql").mkdir()
+        Path("large.lmql").write_bytes(b"#" * (1 << 20) + b"\n")
+        Path("binary.lmql").write_bytes(bytes(range(256)))
+        for name, message in (("folder", "Is a directory"), ("large", "longer than 1 MiB"), ("binary", "not UTF-8: byte 0x80")):
+            assert main([command, f"{name}.lmql"]) == 1
+            assert message in capfd.readouterr().err
+
+    def test_files_without_end_are_not_read_to_it(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["check", "/dev/zero"]) == 1
+        assert "longer than 1 MiB" in capfd.readouterr().err
+
+    def test_an_empty_program_does_nothing(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", write("empty.lmql", "")]) == 0
+        assert capfd.readouterr() == ("", "")
+
+    def test_findings_cannot_steer_a_terminal(self, capfd: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", write("steers.lmql", '"\x1b[2J[X" where\n')]) == 1
+        assert "\x1b" not in capfd.readouterr().err
+
+    def test_an_interrupt_in_the_middle_of_a_hole(self) -> None:
+        running = process("run", write("long.lmql", '"Say [X]" where len(X) > 1900\n'), "--model", "random:3", "--stream")
+        assert running.stderr is not None
+        shown = running.stderr.read(40)
+        running.send_signal(signal.SIGINT)
+        out, rest = running.communicate(timeout=20)
+        assert shown.startswith("Say [X|")
+        assert rest.endswith("\nlmqlc: interrupted\n")
+        assert (out, running.returncode) == ("", 130)
