@@ -188,9 +188,9 @@ def table(config: str, arguments: argparse.Namespace) -> None:
         if arguments.rows in row.name:
             ours, theirs = measured(bench, row, arguments.repeats)
             ratio = (ours.tokens / ours.seconds) / (theirs.tokens / theirs.seconds)
-            cells = (ours.tokens, ours.passes, f"{ours.seconds * 1000:.1f}", f"{ours.own():.3f}", theirs.passes)
-            cells = (*cells, f"{theirs.seconds * 1000:.1f}", f"{theirs.own():.3f}", f"{ratio:.2f}")
-            print(f"| {row.name} | " + " | ".join(map(str, cells)) + " |", flush=True)
+            counts = [str(ours.tokens), str(ours.passes), f"{ours.seconds * 1000:.1f}", f"{ours.own():.3f}"]
+            cells = [*counts, str(theirs.passes), f"{theirs.seconds * 1000:.1f}", f"{theirs.own():.3f}", f"{ratio:.2f}"]
+            print(f"| {row.name} | " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> None:
