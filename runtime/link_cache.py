@@ -32,8 +32,8 @@ SMALLEST_VOCABULARY = 4096
 """Tokens; constraints over smaller vocabularies are linked faster than files are opened."""
 MOST_BYTES = 256 << 20
 """Bytes of the folder; past this the entries that were not used for longest go."""
-LARGEST = 32 << 20
-"""Bytes of the tables of one entry; larger automata are not kept."""
+LARGEST = 48 << 20
+"""Bytes of the tables of one entry; larger automata are not kept. Tables that nothing has asked for yet are built to be kept."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class DiskEntry:
         from lmqlc.compiler.masks.token_automaton import TokenAutomaton
 
         block = core.classes.block(core.automaton.start)
-        if seconds < WORTH_KEEPING or block.states < core.steps.states or block.table.nbytes > LARGEST:
+        blocks = -(-core.steps.states // block.states)
+        if seconds < WORTH_KEEPING or blocks * (block.table.nbytes + block.class_of.nbytes) > LARGEST:
             return
         keep(self.key, TokenAutomaton(core, max_tokens=None, follow="", encode=None))
         with contextlib.suppress(OSError):
