@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from lmqlc.grammar.places import Places
 from lmqlc.grammar.structure import Structure
 
+_SEMICOLON = re.compile(r"[ \t\f]*;")
+_LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _KEPT = re.compile(r"[^\r\n]")
 
 
@@ -49,7 +51,10 @@ def blank(text: str, structure: Structure) -> Blanked:
     pieces, at = [], 0
     for start, end, stand_in in sorted(edits):
         if end > at:
-            pieces += [text[at : max(at, start)], stand_in, _blank(text[max(at, start) : end])[len(stand_in) :]]
+            filled = _blank(text[max(at, start) : end])
+            if _SEMICOLON.match(text, end):
+                filled = _LINE_ENDS.sub(r"\\\g<0>", filled)  # the statements behind it belong to the same line
+            pieces += [text[at : max(at, start)], stand_in, filled[len(stand_in) :]]
             at = end
     return Blanked("".join([*pieces, text[at:]]), header.start if header else None)
 

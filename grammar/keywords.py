@@ -27,7 +27,9 @@ _KEYWORD_ARGUMENT = re.compile(r"\w+\s*=(?!=)")
 def ends_operand(text: str, token: Token) -> bool:
     """Whether an expression can end with this token."""
     kind, start, end = token
-    return kind != OP and not (kind == NAME and text[start:end] in _NO_OPERAND)
+    if kind == OP:
+        return text[start:end] == "..."
+    return not (kind == NAME and text[start:end] in _NO_OPERAND)
 
 
 def clause_at(text: str, tokens: list[Token], at: int) -> str | None:

@@ -16,6 +16,7 @@ from lmqlc.grammar.tokens import GROUP, NAME, OP, STRING, Line, Token, scan_grou
 
 _OPENS_STRING = re.compile(r"(?:[\s(\\]|\#[^\r\n]*)*(?:[rRuU]?[\"'])")
 _MOST_PARENTHESES = 8
+_STATEMENT_WORDS = frozenset({"match", "case", "type"})
 _WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -166,7 +167,8 @@ class Lexer:
         """Plain Python up to the statement's end, or up to a clause that has no place there."""
         tokens = line.tokens
         stop = self._item_end(tokens, at)
-        for k in range(at + 1, stop):
+        first = at + 2 if self._word(tokens[at]) in _STATEMENT_WORDS else at + 1
+        for k in range(first, stop):
             if tokens[k][0] == NAME and self._word(tokens[k]) != "from" and clause_at(self.text, tokens, k):
                 self._emit("PYTHON", tokens[at][1], tokens[k - 1][2])
                 self._clauses(tokens[k:stop], 0)

@@ -197,7 +197,7 @@ def _hole_decorator(decorator: ast.expr) -> str:
 
 def _interpolation(expr: ast.expr, conversion: str, spec: ast.expr | None) -> str:
     text = ast.unparse(expr)
-    text = f"({text})" if isinstance(expr, ast.Lambda) else f" {text}" if text.startswith("{") else text
+    text = f"({text})" if "lambda" in text else f" {text}" if text.startswith("{") else text
     shown = f"!{conversion}" if conversion else ""
     return "{" + text + shown + (f":{_specification(spec)}" if spec is not None else "") + "}"
 
