@@ -15,9 +15,9 @@ from lmqlc.grammar.literals import Mapped
 from lmqlc.grammar.places import Places
 from lmqlc.grammar.python import Fault
 from lmqlc.grammar.source import Span
-from lmqlc.grammar.tokens import _PREFIX, string_end
+from lmqlc.grammar.tokens import PREFIX, string_end
 
-_QUOTED = re.compile(rf"(?:{_PREFIX})?(?:\"\"\"|'''|\"|')|\w+|[\r\n\0]|[^\w\"'\r\n\0]+", re.DOTALL)
+_QUOTED = re.compile(rf"(?:{PREFIX})?(?:\"\"\"|'''|\"|')|\w+|[\r\n\0]|[^\w\"'\r\n\0]+", re.DOTALL)
 _CONTROLS = re.compile(r"[\r\n\0]")
 _CONTROL_ESCAPES = {"\n": "\\n", "\r": "\\r", "\0": "\\x00"}
 
@@ -92,30 +92,22 @@ def _without_surrogates(text: str) -> str:
 def _quote_controls(text: str) -> tuple[str, list[int] | None]:
     """Make line ends and NUL inside a fragment's strings escapes again, and blanks outside them.
 
-    They came from escapes of the query string (`"{', '.join(xs)}\\n"` needs none, `"{'\\n'.join(xs)}"` does). Gives the text
-    and, where it has changed, the index in the old text of every character of the new one.
+    They came from escapes of the query string: `"{'\\n'.join(xs)}"` means what it says. Gives the text and, where it has
+    changed, the index in the old text of every character of the new one.
     """
     if not _CONTROLS.search(text):
         return text, None
     pieces: list[str] = []
     indices: list[int] = []
-
-    def keep(piece: str, start: int) -> None:
-        pieces.append(piece)
-        indices.extend(range(start, start + len(piece)))
-
     at = 0
     while match := _QUOTED.match(text, at):
         start, at = match.start(), match.end()
-        if match.group()[-1] not in "\"'":
-            keep("\n" if match.group() == "\n" else _CONTROLS.sub(" ", match.group()), start)
-            continue
-        end = string_end(text, start, at, loose=True) or len(text)
-        triple = match.group()[-3:] in ('"""', "'''")
-        for index in range(start, end):
-            char = text[index]
-            escape = _CONTROL_ESCAPES.get(char, "") if not (triple and char == "\n") else ""
-            pieces.append(escape or char)
-            indices.extend([index] * len(escape or char))
-        at = end
+        if match.group()[-1] in "\"'":
+            at = string_end(text, start, at, loose=True) or len(text)
+            triple = match.group()[-3:] in ('"""', "'''")
+            made = [char if triple and char == "\n" else _CONTROL_ESCAPES.get(char, char) for char in text[start:at]]
+        else:
+            made = [char if char == "\n" else _CONTROLS.sub(" ", char) for char in match.group()]
+        pieces += made
+        indices += [start + index for index, piece in enumerate(made) for _ in piece]
     return "".join(pieces), [*indices, len(text)]

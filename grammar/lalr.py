@@ -8,9 +8,9 @@ hold, which flows into the rule above; every other rule calls the method of its 
 from __future__ import annotations
 
 import json
+import pkgutil
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, NamedTuple, Protocol
 
 END = "$END"
@@ -53,8 +53,9 @@ class Unexpected(Exception):
 @cache
 def load(name: str) -> Tables:
     """The tables of a grammar (`lmql`, `qstring`), which ship beside it as JSON."""
-    data = json.loads(resources.files("lmqlc.grammar").joinpath(f"{name}.tables.json").read_text("utf-8"))
-    return from_json(data)
+    text = pkgutil.get_data("lmqlc.grammar", f"{name}.tables.json")
+    assert text is not None, "the package's loader reads files"
+    return from_json(json.loads(text))
 
 
 def from_json(data: dict[str, Any]) -> Tables:

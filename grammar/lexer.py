@@ -119,8 +119,8 @@ class Lexer:
             end += 1
         if end == at and tokens[at][0] == GROUP and self.text[tokens[at][1]] == "(":
             end += 1 if self._inside(tokens[at]) else 0
-        whole = end == len(tokens) or self._is_semicolon(tokens[min(end, len(tokens) - 1)])
-        return end if end > at and (whole or clause_at(self.text, tokens, end)) else 0
+        whole = end == len(tokens) or self._is_semicolon(tokens[end]) or clause_at(self.text, tokens, end) is not None
+        return end if end > at and whole else 0
 
     def _inside(self, group: Token) -> list[Token]:
         """The tokens of a parenthesised string (with clauses, perhaps); empty where the parentheses hold something else."""

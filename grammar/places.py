@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import cached_property
 
-from lmqlc.grammar.source import _LINE_END
+from lmqlc.grammar.source import LINE_END
 
 
 class Places:
@@ -23,7 +23,7 @@ class Places:
     def starts(self) -> list[int]:
         """Offset of every line's first character; a byte order mark is in no line."""
         first = 1 if self.text.startswith("\ufeff") else 0
-        return [first, *(match.end() for match in _LINE_END.finditer(self.text))]
+        return [first, *(match.end() for match in LINE_END.finditer(self.text))]
 
     @cached_property
     def _ascii(self) -> bool:

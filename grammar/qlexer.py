@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lmqlc.grammar.diagnostics import Severity
-from lmqlc.grammar.tokens import _PREFIX, string_end
+from lmqlc.grammar.tokens import PREFIX, string_end
 
 _TEXT = re.compile(r"[^\[\]{}]+|\[\[|\]\]|\{\{|\}\}|[\[\]{}]")
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"(?:[^\W\d]|[^\x00-\x7f])(?:\w|[^\x00-\x7f])*")
 _DECORATOR = re.compile(r"\s*(?:(?:[^\W\d]|[^\x00-\x7f])(?:\w|[^\x00-\x7f])*(?:\.\w+)*)?")
 _JUNK = re.compile(r"[^\s\[\]@:]+|.", re.DOTALL)
-_CODE = re.compile(rf"(?:{_PREFIX})?(?:\"\"\"|'''|\"|')|\w+|[(\[{{}}\])]|!=|[!:]|[^\w()\[\]{{}}\"'!:]+", re.DOTALL)
+_CODE = re.compile(rf"(?:{PREFIX})?(?:\"\"\"|'''|\"|')|\w+|[(\[{{}}\])]|!=|[!:]|[^\w()\[\]{{}}\"'!:]+", re.DOTALL)
 _EQUALS = re.compile(r"(?<![=!<>:])=\s*\Z")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _DEEPEST = 4
@@ -182,13 +182,16 @@ def _field(value: str, start: int, depth: int) -> Part:
     if value.startswith(":", end):
         part.append(Symbol("COLON", end, end + 1))
         end = _format(value, part, end + 1, start, depth)
+    return _closed(value, part, end, start)
+
+
+def _closed(value: str, part: Part, end: int, start: int) -> Part:
+    """A field with its `}`, and with what stands before it that does not belong there."""
     if not value.startswith("}", end):
-        if end >= len(value):
-            raise _Broken(_unclosed(value, start))
-        part.append(Symbol("JUNK", end, end + 1))
+        part.append(Symbol("JUNK", end, min(end + 1, len(value))))
         end = value.find("}", end)
-        if end < 0:
-            raise _Broken(_unclosed(value, start))
+    if end < 0:
+        raise _Broken(_unclosed(value, start))
     return [*part, Symbol("RBRACE", end, end + 1)]
 
 

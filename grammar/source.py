@@ -10,7 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
+LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Source:
     def _starts(self) -> list[int]:
         """Offset of the first character of every line, ending as in Python (`\\n`, `\\r\\n`, `\\r`); a byte order mark is in no line."""
         first = 1 if self.text.startswith("\ufeff") else 0
-        return [first, *(match.end() for match in _LINE_END.finditer(self.text))]
+        return [first, *(match.end() for match in LINE_END.finditer(self.text))]
 
     @property
     def line_count(self) -> int:

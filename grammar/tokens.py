@@ -16,12 +16,12 @@ Token = tuple[str, int, int]
 
 _TEMPLATES = sys.version_info >= (3, 14)
 _NESTED_FSTRINGS = sys.version_info >= (3, 12)
-_PREFIX = "[bB][rR]?|[rR][bBfF]?|[uU]|[fF][rR]?" + ("|[tT][rR]?|[rR][tT]" if _TEMPLATES else "")
+PREFIX = "[bB][rR]?|[rR][bBfF]?|[uU]|[fF][rR]?" + ("|[tT][rR]?|[rR][tT]" if _TEMPLATES else "")
 _LEXEME = re.compile(
     rf"""(?P<blank>[ \t\f]+|\\(?:\r\n|\r|\n))
     |(?P<comment>\#[^\r\n]*)
     |(?P<newline>\r\n|\r|\n)
-    |(?P<string>(?:{_PREFIX})?(?:\"\"\"|'''|\"|'))
+    |(?P<string>(?:{PREFIX})?(?:\"\"\"|'''|\"|'))
     |(?P<name>(?:[^\W\d]|[^\x00-\x7f])(?:\w|[^\x00-\x7f])*)
     |(?P<number>\.?[0-9][\w.]*)
     |(?P<open>[(\[{{])
@@ -42,7 +42,7 @@ _LOOSE_ENDS = {
 }
 _LINE_REST = re.compile(r"[^\r\n]*")
 _IN_FSTRING = re.compile(r"\\N\{[^{}]*\}|\\(?:\r\n|.)|\{\{|\}\}|[{}\"'\r\n]", re.DOTALL)
-_IN_FIELD = re.compile(rf"(?:{_PREFIX})?(?:\"\"\"|'''|\"|')|\w+|[(\[{{}}\])]|\#[^\r\n]*|!=|:", re.DOTALL)
+_IN_FIELD = re.compile(rf"(?:{PREFIX})?(?:\"\"\"|'''|\"|')|\w+|[(\[{{}}\])]|\#[^\r\n]*|!=|:", re.DOTALL)
 _DEEPEST_FSTRING = 150
 _MOST_RESCANS = 20
 
