@@ -21,7 +21,7 @@ CODES: dict[str, str] = {
     "L0452": "a use of a hole that no constraint can be made of",
     "L0501": "a reserved name",
     "L0502": "warning: a hole that hides a name which its constraint needs",
-    "L0503": "a clause that names no hole",
+    "L0503": "a clause that names no hole (a warning where it is a condition on all holes of its string)",
     "L0504": "a hole that a clause cannot see, or that does not exist",
     "L0505": "a distribution over a hole that does not exist",
     "L0506": "a distribution over a hole that is not the last",

@@ -92,7 +92,7 @@ def _check_clauses(query: Query, found: Sequence[Place], scope: Scope, findings:
         string = place.prompt.query
         names = frozenset(hole.name for hole in string.holes)
         if string.where is not None and names:
-            check_where(string.where, Visible(names, {}, string), scope, findings)
+            check_where(string.where, Visible(names, {}, string, holes - names), scope, findings)
         if string.distribution is not None and names:
             check_distribution(string.distribution, string, place.after, findings)
     if query.distribution is not None:
@@ -147,8 +147,9 @@ def _views(query: Query, place: Place, at: int, everywhere: frozenset[str], abov
     name = string.holes[at].name
     before = frozenset(hole.name for hole in string.holes[:at]) - {name}
     later = frozenset(hole.name for hole in string.holes[at + 1 :]) - before - {name}
-    views = []
-    if string.where is not None and mentions(string.where.expr, frozenset({name})):
+    own, views = frozenset(hole.name for hole in string.holes), []
+    named = frozenset() if string.where is None else mentions(string.where.expr, own)
+    if string.where is not None and (name in named or not named):  # a clause that names no hole is a condition on each
         views.append(ClauseView(string.where.expr, name, before, later))
     if query.where is not None and _is_program_hole(place, name) and mentions(query.where.expr, frozenset({name})):
         unsure = everywhere - before - later - {name}

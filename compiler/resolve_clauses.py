@@ -17,11 +17,12 @@ from lmqlc.grammar.nodes import Clause, Distribution, Hole, QueryString
 @dataclass(frozen=True, slots=True)
 class Visible:
     """The holes of a clause: those it speaks about, those it cannot see (with their functions); its query string, None where it is the
-    program's own."""
+    program's own; and the other holes of the program."""
 
     holes: frozenset[str]
     hidden: Mapping[str, tuple[Hole, Function]]
     string: QueryString | None
+    others: frozenset[str] = frozenset()
 
 
 def check_where(clause: Clause, visible: Visible, scope: Scope, findings: Findings) -> None:
@@ -33,9 +34,18 @@ def check_where(clause: Clause, visible: Visible, scope: Scope, findings: Findin
     _check_stops(clause.expr, scope, findings)
     is_constant = static_bool(clause.expr) is not None
     if len(findings.diagnostics) == before and not is_constant and not mentions(clause.expr, visible.holes):
-        where = "its query string" if visible.string is not None else "the program"
-        names = ", ".join(f"`{name}`" for name in sorted(visible.holes)) or "none"
-        findings.error("L0503", f"the clause names no hole of {where}", clause.span, f"holes that it can name: {names}")
+        _report_no_hole(clause, visible, findings)
+
+
+def _report_no_hole(clause: Clause, visible: Visible, findings: Findings) -> None:
+    """A clause that names none of its holes: a condition on all holes of its string where it names no hole at all, which is seldom meant;
+    where it names other holes, or is the program's, it would hold for nothing that it names."""
+    names = ", ".join(f"`{name}`" for name in sorted(visible.holes)) or "none"
+    where, hint = "its query string" if visible.string is not None else "the program", f"holes that it can name: {names}"
+    if visible.string is None or mentions(clause.expr, visible.others):
+        findings.error("L0503", f"the clause names no hole of {where}", clause.span, hint)
+    else:
+        findings.warn("L0503", f"the clause names no hole of {where}: it is a condition on each of them", clause.span, hint)
 
 
 # -- calls -------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import LmqlCompileError, LmqlError, LmqlSyntaxError
 from lmqlc.grammar.source import Source, Span
 
-NAMES_NO_HOLE, NO_VALUE = "L0503", "L0409"
+NO_VALUE = "L0409"
 
 
 def constrain(
@@ -35,7 +35,7 @@ def constrain(
     _check_text(shown)
     before = f'"[{hole}]" where ('
     source = Source(shown.name, f"{before}{where}\n)\n")
-    with _shown_in(shown, len(before), hole):
+    with _shown_in(shown, len(before)):
         constraint = _bound(source, shown, hole, dict(env))
         return link_text(constraint, tokenizer, Place(budget=max_tokens, follow=follow, source=source))
 
@@ -58,7 +58,7 @@ def _check_arguments(where: object, hole: object, env: Mapping[str, Any], max_to
 def _check_text(shown: Source) -> None:
     """The text is one expression, in brackets or not: it cannot end the brackets that are put around it."""
     text = shown.text
-    if not text.strip():
+    if not any(line.partition("#")[0].strip() for line in text.splitlines()):
         hint = "write what holds for the hole, such as `len(X) < 9`"
         raise LmqlSyntaxError(diagnostics=[Diagnostic("L0101", "error", "the constraint is empty", None, hint=hint)], source=shown)
     try:
@@ -81,18 +81,18 @@ def _fault(shown: Source, wrapped: python.Fault) -> Diagnostic:
 
 
 @contextmanager
-def _shown_in(shown: Source, moved: int, hole: str) -> Iterator[None]:
+def _shown_in(shown: Source, moved: int) -> Iterator[None]:
     """Findings are shown in the caller's text, which stands `moved` characters into the program."""
     try:
         yield
     except LmqlError as problem:
         if not problem.diagnostics or problem.source is shown:
             raise
-        found = [_moved(diagnostic, moved, len(shown.text), hole) for diagnostic in problem.diagnostics]
+        found = [_moved(diagnostic, moved, len(shown.text)) for diagnostic in problem.diagnostics]
         raise type(problem)(diagnostics=found, source=shown) from None
 
 
-def _moved(found: Diagnostic, moved: int, length: int, hole: str) -> Diagnostic:
+def _moved(found: Diagnostic, moved: int, length: int) -> Diagnostic:
     def place(span: Span | None) -> Span | None:
         if span is None:
             return None
@@ -100,8 +100,6 @@ def _moved(found: Diagnostic, moved: int, length: int, hole: str) -> Diagnostic:
         return Span(start, min(max(span.end - moved, start), length))
 
     notes = tuple((text, place(span)) for text, span in found.notes)
-    if found.code == NAMES_NO_HOLE:
-        found = replace(found, message=f"the constraint does not name the hole `{hole}`", hint="name another hole with `hole=…`")
     return replace(found, span=place(found.span), notes=notes)
 
 
