@@ -16,7 +16,8 @@ from lmqlc.compiler.automata.query import examples, matches, sample
 from lmqlc.compiler.constraints import Const, Matches
 from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 
-COUNT = 20_000 if os.environ.get("LMQLC_LONG") else 400
+LONG = bool(os.environ.get("LMQLC_LONG"))
+COUNT = 20_000 if LONG else 400
 LETTERS = "ab1 \né日😀kK\u212aſs_-İiıßǅ\u0301\u2028\U0001d7d8\U0010ffff"
 ATOMS = [
     "a", "b", "ab", "1", ".", r"\w", r"\d", r"\s", r"\W", r"\D", r"\S", "[ab]", "[^a]", "é", "[é-日]", "[^é-日]", r"[\w-]", r"[^\W_]", "",
@@ -24,7 +25,24 @@ ATOMS = [
     "(?i:k)", "(?i:[^s])", "(?i:[i-k])", "(?s:.)", "(?m:^)", "(?m:$)", r"(?a:\w)", "😀", "(?P<name>a)", "(?i:ß)", r"(?i:[\Wk])", "(?:a|ab)",
     "(?#note)", "[😀-😂]", r"(?-i:a)", "(?!)", "(?=)",
 ]  # fmt: skip
-QUANTIFIERS = ["*", "+", "?", "{2}", "{1,3}", "{0,2}", "{2,}", "*?", "+?", "??", "{1,3}?", "*+", "++", "?+", "{1,2}+", "{20,30}"]
+QUANTIFIERS = [
+    "*",
+    "+",
+    "?",
+    "{2}",
+    "{1,3}",
+    "{0,2}",
+    "{2,}",
+    "*?",
+    "+?",
+    "??",
+    "{1,3}?",
+    "*+",
+    "++",
+    "?+",
+    "{1,2}+",
+    "{20,30}" if LONG else "{3,4}",
+]
 FLAGS = [0, 0, 0, re.I, re.M, re.S, re.A, re.M | re.A, re.I | re.S, re.I | re.A]
 
 
