@@ -19,6 +19,11 @@ texts = st.text(st.sampled_from("ab [\\]{}'\"\n\t:!=@#%é日\0\r"), max_size=8)
 plain_texts = st.text(st.sampled_from("ab \\'\"\né"), max_size=8)
 
 
+def short(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """The strategy with a short description: Hypothesis writes down those of nested ones again and again."""
+    return st.deferred(lambda: strategy)
+
+
 def _name(word: str) -> ast.expr:
     return ast.Name(word, ast.Load())
 
@@ -61,7 +66,7 @@ def _larger(inner: st.SearchStrategy[ast.expr]) -> st.SearchStrategy[ast.expr]:
     )
 
 
-expressions = st.recursive(st.one_of(names.map(_name), constants), _larger, max_leaves=6)
+expressions = short(st.recursive(short(st.one_of(names.map(_name), constants)), lambda inner: short(_larger(short(inner))), max_leaves=6))
 
 
 def _formatted(word: str, conversion: int, text: str) -> ast.JoinedStr:
@@ -71,17 +76,21 @@ def _formatted(word: str, conversion: int, text: str) -> ast.JoinedStr:
 
 formats = st.builds(_formatted, names, st.sampled_from([-1, ord("r")]), st.sampled_from(["", ">", "0.2"]))
 decorators = st.one_of(names.map(_name), expressions)
-holes = st.builds(
-    lambda name, kind, given: Hole(name, kind, tuple(given), NOWHERE, NOWHERE),
-    names,
-    st.none() | expressions,
-    st.lists(decorators, max_size=2),
+holes = short(
+    st.builds(
+        lambda name, kind, given: Hole(name, kind, tuple(given), NOWHERE, NOWHERE),
+        names,
+        st.none() | expressions,
+        st.lists(decorators, max_size=2),
+    )
 )
-values = st.builds(
-    lambda expr, conversion, spec: Interpolation(expr, conversion, spec, NOWHERE),
-    expressions,
-    st.sampled_from(["", "r", "s", "a"]),
-    st.none() | formats,
+values = short(
+    st.builds(
+        lambda expr, conversion, spec: Interpolation(expr, conversion, spec, NOWHERE),
+        expressions,
+        st.sampled_from(["", "r", "s", "a"]),
+        st.none() | formats,
+    )
 )
 roles = st.sampled_from(["system", "user", "assistant"]).map(lambda role: RoleTag(role, NOWHERE))
 literal_parts = texts.map(lambda text: Literal(text, NOWHERE))
@@ -94,14 +103,16 @@ def prompt(parts: list[Part], where: Clause | None = None, distribution: Distrib
     return Prompt(QueryString(made, value_of(made), NOWHERE, where, distribution))
 
 
-some_parts = st.lists(st.one_of(literal_parts, holes, values, roles), max_size=4)
-with_hole = st.builds(
-    lambda before, hole, after, where, distribution: prompt([*before, hole, *after], where, distribution),
-    some_parts,
-    holes,
-    some_parts,
-    st.none() | clauses,
-    st.none() | distributions,
+some_parts = short(st.lists(st.one_of(literal_parts, holes, values, roles), max_size=4))
+with_hole = short(
+    st.builds(
+        lambda before, hole, after, where, distribution: prompt([*before, hole, *after], where, distribution),
+        some_parts,
+        holes,
+        some_parts,
+        st.none() | clauses,
+        st.none() | distributions,
+    )
 )
 prompts = st.one_of(some_parts.map(prompt), with_hole)
 
@@ -114,17 +125,19 @@ def _store(word: str) -> ast.expr:
     return ast.Name(word, ast.Store())
 
 
-simple = st.one_of(
-    expressions.filter(_no_string).map(ast.Expr),
-    st.builds(lambda word, value: ast.Assign([_store(word)], value, lineno=1), names, expressions),
-    st.builds(lambda word, kind, value: ast.AnnAssign(_store(word), kind, value, 1), names, expressions, st.none() | expressions),
-    st.builds(lambda word, value: ast.AugAssign(_store(word), ast.Add(), value), names, expressions),
-    expressions.map(ast.Return),
-    names.map(lambda word: ast.Import([ast.alias(word)])),
-    names.map(lambda word: ast.ImportFrom(word, [ast.alias("x", "where")], 0)),
-    st.builds(ast.Assert, expressions, st.none() | expressions),
-    st.builds(lambda value: ast.Expr(_formatted(value, -1, "text ")), names),
-    st.builds(ast.Pass),
+simple = short(
+    st.one_of(
+        expressions.filter(_no_string).map(ast.Expr),
+        st.builds(lambda word, value: ast.Assign([_store(word)], value, lineno=1), names, expressions),
+        st.builds(lambda word, kind, value: ast.AnnAssign(_store(word), kind, value, 1), names, expressions, st.none() | expressions),
+        st.builds(lambda word, value: ast.AugAssign(_store(word), ast.Add(), value), names, expressions),
+        expressions.map(ast.Return),
+        names.map(lambda word: ast.Import([ast.alias(word)])),
+        names.map(lambda word: ast.ImportFrom(word, [ast.alias("x", "where")], 0)),
+        st.builds(ast.Assert, expressions, st.none() | expressions),
+        st.builds(lambda value: ast.Expr(_formatted(value, -1, "text ")), names),
+        st.builds(ast.Pass),
+    )
 )
 strings = plain_texts.map(lambda text: ast.Expr(ast.Constant(text)))
 
@@ -162,7 +175,7 @@ def _plain(inner: st.SearchStrategy[ast.stmt]) -> st.SearchStrategy[ast.stmt]:
     return st.one_of(_compound(st.lists(inner, min_size=1, max_size=3)), _definitions(inner))
 
 
-plain_statements = st.recursive(st.one_of(simple, strings), _plain, max_leaves=4)
+plain_statements = short(st.recursive(st.one_of(simple, strings), lambda inner: short(_plain(short(inner))), max_leaves=4))
 
 
 def _prompting(inner: st.SearchStrategy[ast.stmt]) -> st.SearchStrategy[ast.stmt]:
@@ -178,7 +191,7 @@ def _prompting(inner: st.SearchStrategy[ast.stmt]) -> st.SearchStrategy[ast.stmt
     )
 
 
-statements = st.recursive(st.one_of(simple, prompts), _prompting, max_leaves=5)
+statements = short(st.recursive(st.one_of(simple, prompts), lambda inner: short(_prompting(short(inner))), max_leaves=5))
 headers = st.builds(
     lambda decoder, arguments: Header(decoder, tuple(ast.keyword(word, value) for word, value in arguments.items()), NOWHERE),
     st.sampled_from(["argmax", "sample", "beam", "best_k"]),

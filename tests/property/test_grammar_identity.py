@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from lmqlc.grammar.dump import dump, same
@@ -27,6 +28,7 @@ def _strategies() -> Any:
 EXAMPLES = 5000 if os.environ.get("LMQLC_LONG") else 60
 
 
+@pytest.mark.timeout(3600 if os.environ.get("LMQLC_LONG") else 300)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_strategies().queries())
 def test_printed_programs_are_the_same(query: Query) -> None:
