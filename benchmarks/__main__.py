@@ -1,11 +1,11 @@
-"""Runs every benchmark that needs no argument, one after another."""
+"""Runs every benchmark that needs no argument, one after another. `python -m benchmarks.masks` needs folders of tokenizers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-BENCHMARKS = ("startup",)
+BENCHMARKS = ("startup", "decode")
 
 
 def main() -> None:
