@@ -40,7 +40,8 @@ def build(constraint: c.Constraint, *, source: Source | None = None, counters: b
     collecting = gc.isenabled()
     gc.disable()  # A collection in the middle of a build looks at every object of the process, and frees nothing of the build.
     try:
-        return _build(constraint, source, counters)
+        with Expressions() as make:
+            return _build(make, constraint, source, counters)
     except LimitExceeded as limit:
         raise _too_large(_REASONS[limit.what], constraint.span, source) from None
     except RecursionError:
@@ -58,10 +59,9 @@ def _too_large(reason: str, span: Span | None, source: Source | None) -> LmqlCom
     return error(TOO_LARGE, f"the constraint is too large: {reason}", span, "simplify it, or bound repetitions and counts lower", source)
 
 
-def _build(constraint: c.Constraint, source: Source | None, counters: bool) -> TextAutomaton:
+def _build(make: Expressions, constraint: c.Constraint, source: Source | None, counters: bool) -> TextAutomaton:
     rest, stops = split_stops(normalize(constraint))
     rest = fold(rest)
-    make = Expressions()
     bounds = regions(rest)
     formulas = [conjuncts(make, rest, tokens, source) for tokens in bounds]
     kept, removed, phrases = _stops(make, stops, source)

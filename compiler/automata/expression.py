@@ -109,6 +109,16 @@ class Expressions:
         if time.thread_time() > self._deadline:
             raise LimitExceeded("time")
 
+    def __enter__(self) -> Expressions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drop all nodes and rows. They refer to each other in circles, which a collector would take long to find."""
+        for node in self._nodes.values():
+            node.row = node.rows = None
+        self._nodes.clear()
+        self.machines.clear()
+
     def chars(self, chars: CharSet) -> Node:
         """One character of a set. Surrogates are no characters of a text."""
         if not chars or (chars.cuts[0] >= SURROGATES.cuts[0] and chars.cuts[-1] <= SURROGATES.cuts[1]):

@@ -267,10 +267,10 @@ def _one_character(what: Any, value: Any, flags: int) -> CharSet | None:
 
 def _one_length(items: Items, flags: int) -> bool:
     """Whether items match, at any place of any text, with at most one length: no text of theirs begins with another one."""
-    build = Expressions(_CHECK_SECONDS)
     try:
-        node = Reader(build, bare=True).sequence(items, flags)
-        longer = build.intersection((node, build.concat(node, build.something)))
-        return shortest(build, longer, _CHECK_STATES) is None
+        with Expressions(_CHECK_SECONDS) as build:
+            node = Reader(build, bare=True).sequence(items, flags)
+            longer = build.intersection((node, build.concat(node, build.something)))
+            return shortest(build, longer, _CHECK_STATES) is None
     except LimitExceeded:
         return False

@@ -80,7 +80,7 @@ def _possible(parts: Sequence[c.Constraint], seconds: float) -> bool:
     """Whether some text, with some count of tokens, meets all of several conditions."""
     whole = fold(normalize(c.And(tuple(parts))))
     for tokens in regions(whole):
-        build = Expressions(seconds)
-        if shortest(build, build.intersection(conjuncts(build, whole, tokens, None)), _STATES) is not None:
-            return True
+        with Expressions(seconds) as build:
+            if shortest(build, build.intersection(conjuncts(build, whole, tokens, None)), _STATES) is not None:
+                return True
     return False
