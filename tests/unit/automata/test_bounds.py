@@ -55,7 +55,7 @@ def test_too_large(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = time.thread_time()
     with pytest.raises(LmqlCompileError, match="too large") as caught:
         build(constraint)
-    assert time.thread_time() - begin < SECONDS + 1
+    assert time.thread_time() - begin < SECONDS + 2.5  # a collection in between looks at every object of the process
     assert caught.value.diagnostics[0].code == "L0405"
 
 
