@@ -206,7 +206,7 @@ def test_conditions_that_are_not_supported_are_refused() -> None:
         (list[int], "[true]"),
         (tuple[int, str], "[1]"),
         (int | list[int], '"a"'),
-    ],  # fmt: skip
+    ],
 )
 def test_values_that_do_not_fit(hole_type: Any, text: str) -> None:
     with pytest.raises(ConstraintViolated, match="the text is no"):
