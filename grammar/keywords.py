@@ -49,7 +49,7 @@ def clear_clause(text: str, tokens: list[Token]) -> bool:
     kind, start, end = tokens[1]
     if kind == NAME:
         return _name_starts_clause(text, text[start:end], tokens)
-    return kind in STRINGS or kind == NUMBER or text[start] in "{~@"
+    return kind in STRINGS or kind == NUMBER or text[start] in "{~"
 
 
 def unfinished_import(text: str, tokens: list[Token]) -> bool:

@@ -28,7 +28,7 @@ def test_tables_fit_their_grammar(name: str) -> None:
 
 def test_parsing_imports_neither_lark_nor_numpy() -> None:
     code = "import sys; from lmqlc.grammar.parse import parse; parse('\"[X]\" where X in [1]'); print({'lark', 'numpy'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 PYTHON = 'x = [1,\n  2]\ndef f(a, *, é="ü"):\n    return lambda: (yield)\nclass A: y: int = f"{x!r:>{é}}"\n'
