@@ -25,7 +25,7 @@ def _strategies() -> Any:
     return module
 
 
-EXAMPLES = 5000 if os.environ.get("LMQLC_LONG") else 60
+EXAMPLES = 3000 if os.environ.get("LMQLC_LONG") else 60
 
 
 @pytest.mark.timeout(3600 if os.environ.get("LMQLC_LONG") else 300)
