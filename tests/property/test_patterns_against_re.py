@@ -23,26 +23,12 @@ ATOMS = [
     "a", "b", "ab", "1", ".", r"\w", r"\d", r"\s", r"\W", r"\D", r"\S", "[ab]", "[^a]", "é", "[é-日]", "[^é-日]", r"[\w-]", r"[^\W_]", "",
     r"\b", r"\B", "^", "$", r"\A", r"\Z", r"\n", "(?=a)", "(?!b)", "(?<=a)", "(?<!b)", "(?=a.*b)", r"(?<=\bab)", "(?<=^a)", "(?<![^a])",
     "(?i:k)", "(?i:[^s])", "(?i:[i-k])", "(?s:.)", "(?m:^)", "(?m:$)", r"(?a:\w)", "😀", "(?P<name>a)", "(?i:ß)", r"(?i:[\Wk])", "(?:a|ab)",
-    "(?#note)", "[😀-😂]", r"(?-i:a)", "(?!)", "(?=)",
+    "(?#note)", "[😀-😂]", r"(?-i:a)", "(?!)", "(?=)", "a{20,30}", r"[^\n]{17,40}", "(?:ab){20}",
 ]  # fmt: skip
-QUANTIFIERS = [
-    "*",
-    "+",
-    "?",
-    "{2}",
-    "{1,3}",
-    "{0,2}",
-    "{2,}",
-    "*?",
-    "+?",
-    "??",
-    "{1,3}?",
-    "*+",
-    "++",
-    "?+",
-    "{1,2}+",
-    "{20,30}" if LONG else "{3,4}",
-]
+QUANTIFIERS = ["*", "+", "?", "{2}", "{1,3}", "{0,2}", "{2,}", "*?", "+?", "??", "{1,3}?", "*+", "++", "?+", "{1,2}+", "{3,4}"]
+LONGEST = 12
+"""`re` tries exponentially many ways to match where repetitions nest; longer texts are left to patterns with one repetition."""
+REPETITION = re.compile(r"[*+?}]")
 FLAGS = [0, 0, 0, re.I, re.M, re.S, re.A, re.M | re.A, re.I | re.S, re.I | re.A]
 
 
@@ -93,4 +79,6 @@ def test_language_is_that_of_fullmatch(pattern: str, flags: int, tried: list[str
         rng = random.Random(seed)
         for text in [*examples(found, 3), sample(found, rng), sample(found, rng)]:
             assert matches(found, text), (pattern, text)
+            if len(text) > LONGEST and len(REPETITION.findall(pattern)) > 1:
+                continue
             assert expected.fullmatch(text), (pattern, text)
