@@ -53,8 +53,9 @@ def phrases_of(stops: Sequence[Stop], source: Source | None = None) -> tuple[Phr
 
 def _phrase(value: str | re.Pattern[str], stop: Stop, source: Source | None) -> Phrase | None:
     text = value if isinstance(value, str) else None
+    said = Matches(Const(value), stop.span) if text is None else Equals(Const(text), stop.span)
     try:
-        automaton = build(Matches(Const(value), stop.span) if text is None else Equals(Const(text), stop.span), source=source)
+        automaton = build(said, source=source, counters=False)  # a phrase's length is judged by its states alone
     except UnsatisfiableConstraint:
         return None
     live = _live(automaton)
