@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lmqlc.compiler.masks.hole import Budget
 from lmqlc.grammar.errors import ContextOverflow
-from lmqlc.runtime.holes import Budget
 
 
 class EndOfRun(BaseException):

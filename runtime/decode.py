@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lmqlc.backends.base import Tokenizer
 from lmqlc.compiler.ir import HoleIR
+from lmqlc.compiler.masks.hole import Budget, HoleRun, Written
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import EndOfRun, hole_budget
 from lmqlc.runtime.distribution import rank
-from lmqlc.runtime.holes import Budget, HoleRun, Written
 from lmqlc.runtime.link import Place, link_hole, number_kind, whole_constraint
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
@@ -108,7 +110,8 @@ async def _fill(at: Interpreter, decoding: HoleRun, ids: Sequence[int], shown: C
     if decoding.reason is None:
         await at.run.begin_hole(decoding.name, ids)
         batch = await at.run.batch()
-        await at.run.decoder.fill(decoding, ids, batch.ask, told, at.random)
+        random = np.random.default_rng(at.run.seed_of(at.branch, len(at.log.holes)))
+        await at.run.decoder.fill(decoding, ids, batch.ask, told, random)
 
 
 async def _conclude(

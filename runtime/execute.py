@@ -8,8 +8,6 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.budget import EndOfRun
@@ -69,9 +67,7 @@ class _Branches:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _branch(self, number: int) -> Result:
-        seed = self._run.decoder.seed
-        random = np.random.default_rng(None if seed is None else [seed, number])
-        interpreter = Interpreter(self._run, self._program, random, branch=number)
+        interpreter = Interpreter(self._run, self._program, branch=number)
         try:
             await interpreter.execute(dict(self._environment))
         except EndOfRun:

@@ -8,8 +8,6 @@ from contextvars import ContextVar
 from types import NoneType
 from typing import Any
 
-import numpy as np
-
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.runtime import decorators as deco
@@ -34,12 +32,9 @@ class Interpreter:
 
     OPEN = OPEN
 
-    def __init__(
-        self, run: Run, program: Program, random: np.random.Generator, *, branch: int = 0, outer: Interpreter | None = None
-    ) -> None:
+    def __init__(self, run: Run, program: Program, *, branch: int = 0, outer: Interpreter | None = None) -> None:
         self.run = run
         self.program = program
-        self.random = random
         self.branch = branch
         self.outer = outer
         self.prompt: Prompt = outer.prompt if outer else Prompt()
@@ -168,7 +163,7 @@ class Interpreter:
     async def _nest(self, hole: HoleIR, call: QueryCall) -> Any:
         """Run a query in the place of a hole. Where it returns a value, only that stays in the prompt; else everything it wrote."""
         mark, written = self.prompt.mark(), len(self.prompt.text)
-        inner = Interpreter(self.run, call.query.program, self.random, branch=self.branch, outer=self)
+        inner = Interpreter(self.run, call.query.program, branch=self.branch, outer=self)
         await inner.execute(call.environment())
         if inner.returned is None:
             text = self.prompt.text[written:]

@@ -5,22 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "distribution", "replaced", "query"]
-"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own token budget, the
-query's `max_len`, a distribution, a decorator that gave the text, or a nested query that gave the value."""
+from lmqlc.compiler.masks.hole import FinishReason, TokenResult
 
-
-@dataclass(frozen=True, slots=True)
-class TokenResult:
-    """One token: id, text (its bytes, lossily decoded) and natural log-probability at temperature 1, before masks.
-
-    forced: written because the constraint left no choice; its log-probability is 0.0, since the model was not asked.
-    """
-
-    id: int
-    text: str
-    logprob: float
-    forced: bool = False
+__all__ = ["FinishReason", "HoleResult", "Result", "TokenResult", "Usage"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,7 @@ class Run:
         self._session: Session | None = None
         self._batch: BatchedLogits | None = None
         self._opening = asyncio.Lock()
+        self._entropy = secrets.randbits(64)
 
     def configure(self, name: str, arguments: Mapping[str, object]) -> None:
         """The program's header; branches repeat it, the first one counts."""
@@ -64,6 +66,11 @@ class Run:
         self.decoder = decoders.make(chosen, {**arguments, **self.settings.options})
         if self.on_configured is not None:
             self.on_configured(self.decoder)
+
+    def seed_of(self, branch: int, hole: int) -> tuple[int, int, int]:
+        """The seed of a hole's random generator: by the decoder's `seed` (a fresh one where it has none), the branch, and how many
+        holes of the branch came before it. So what a hole says depends neither on the other branches nor on where it is decoded."""
+        return (self._entropy if self.decoder.seed is None else self.decoder.seed, branch, hole)
 
     def set_model(self, value: ModelValue) -> None:
         """The program's `from` clause."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from difflib import get_close_matches
 
 import numpy as np
 
 from lmqlc.backends.base import Logits
+from lmqlc.backends.choice import Sampling
+from lmqlc.compiler.masks.hole import HoleRun, logprob
 from lmqlc.grammar.errors import LmqlCompileError
-from lmqlc.runtime.holes import HoleRun, logprob
 from lmqlc.runtime.results import TokenResult
 
 Ask = Callable[[Sequence[int]], Awaitable[Logits]]
@@ -29,10 +29,10 @@ COMMON = (
 MAX_LEN = 2048
 
 
-class BaseDecoder(ABC):
-    """A decoder of one run. `n` branches decode side by side; each has a random generator of its own, seeded by `seed`.
+class BaseDecoder:
+    """A decoder of one run. `n` branches decode side by side; every hole of a branch has a random generator of its own, seeded by `seed`.
 
-    Subclasses name their further arguments in `takes` and say in `choose` which token comes next.
+    Subclasses name their further arguments in `takes`, and set `sampling`, or say in `choose` which token comes next.
     """
 
     name = ""
@@ -47,13 +47,15 @@ class BaseDecoder(ABC):
         self.max_len = self.count("max_len", MAX_LEN, least=1)
         self.max_tokens = None if arguments.get("max_tokens") is None else self.count("max_tokens", 0, least=1)
         self.token_healing = bool(arguments.get("token_healing", True))
-        self.repetition_penalty = self.number("repetition_penalty", 1.0, above=0.0)
-        self.frequency_penalty = self.number("frequency_penalty", 0.0)
-        self.presence_penalty = self.number("presence_penalty", 0.0)
+        self.sampling = Sampling(
+            repetition_penalty=self.number("repetition_penalty", 1.0, above=0.0),
+            frequency_penalty=self.number("frequency_penalty", 0.0),
+            presence_penalty=self.number("presence_penalty", 0.0),
+        )
 
-    @abstractmethod
     def choose(self, hole: HoleRun, logits: Logits, random: np.random.Generator) -> int:
         """The next token of a hole, a legal one, from penalised logits `float32[V]` before masks."""
+        return self.sampling.choose(hole, logits, random)
 
     async def fill(self, hole: HoleRun, prompt: Sequence[int], ask: Ask, told: Told, random: np.random.Generator) -> None:
         """Decode a hole to its end after the ids of the prompt."""
@@ -64,7 +66,7 @@ class BaseDecoder(ABC):
                 continue
             sequence = [*prompt, *hole.ids]
             logits = await ask(sequence)
-            token = self.choose(hole, self.penalised(logits, sequence), random)
+            token = self.choose(hole, self.sampling.penalised(logits, sequence), random)
             await told(hole.push(token, logprob(logits, token)))
 
     async def _write(self, hole: HoleRun, forced: Sequence[int], told: Told) -> None:
@@ -72,21 +74,6 @@ class BaseDecoder(ABC):
             await told(hole.push(token, 0.0, forced=True))
             if hole.reason is not None:
                 return
-
-    def penalised(self, logits: Logits, sequence: Sequence[int]) -> Logits:
-        """Logits after the penalties for tokens that stand in the sequence already; the same array where there are none.
-
-        Repetition: positive logits are divided by the penalty, others multiplied (Keskar et al. 2019, as `transformers` does it).
-        Frequency and presence: `penalty * count` and `penalty` are taken off (as in OpenAI's API).
-        """
-        if self.repetition_penalty == 1.0 and self.frequency_penalty == 0.0 and self.presence_penalty == 0.0:
-            return logits
-        ids, counts = np.unique(np.asarray(sequence, dtype=np.int64), return_counts=True)
-        changed = logits.copy()
-        seen = changed[ids]
-        seen = np.where(seen > 0, seen / self.repetition_penalty, seen * self.repetition_penalty)
-        changed[ids] = seen - self.frequency_penalty * counts - self.presence_penalty
-        return changed
 
     def number(self, key: str, default: float, *, above: float = -math.inf) -> float:
         """A float argument."""

@@ -10,8 +10,16 @@ ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = {
     "grammar": ("lmqlc.grammar",),
     "backends/base.py": ("lmqlc.backends.base",),
+    "backends/choice.py": ("lmqlc.backends.base",),
     "compiler": ("lmqlc.grammar", "lmqlc.compiler", "lmqlc.backends.base"),
-    "runtime": ("lmqlc.grammar", "lmqlc.compiler", "lmqlc.runtime", "lmqlc.backends.base", "lmqlc.backends.registry"),
+    "runtime": (
+        "lmqlc.grammar",
+        "lmqlc.compiler",
+        "lmqlc.runtime",
+        "lmqlc.backends.base",
+        "lmqlc.backends.choice",
+        "lmqlc.backends.registry",
+    ),
     "backends": ("lmqlc.grammar.errors", "lmqlc.grammar.diagnostics", "lmqlc.compiler", "lmqlc.backends"),
 }
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lmqlc.backends.base import Vocabulary
+from lmqlc.compiler.masks.hole import Budget, HoleRun
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.runtime import decoders
-from lmqlc.runtime.holes import Budget, HoleRun
 
 VOCABULARY = Vocabulary.build([b"", b"a", b"b", b"c", b"d"], eos_ids=[0])
 LOGITS = np.log(np.array([0.05, 0.4, 0.3, 0.2, 0.05], np.float32))
@@ -55,14 +55,14 @@ def test_repetition_penalty_is_that_of_transformers() -> None:
 
     logits, sequence = np.array([1.0, -2.0, 3.0, -4.0, 0.5], np.float32), [0, 1, 1, 2]
     expected = RepetitionPenaltyLogitsProcessor(1.7)(torch.tensor([sequence]), torch.tensor(logits)[None].clone())[0].numpy()
-    assert np.allclose(decoders.make("argmax", {"repetition_penalty": 1.7}).penalised(logits, sequence), expected)
+    assert np.allclose(decoders.make("argmax", {"repetition_penalty": 1.7}).sampling.penalised(logits, sequence), expected)
 
 
 def test_frequency_and_presence_penalties_count() -> None:
     decoder = decoders.make("argmax", {"frequency_penalty": 0.5, "presence_penalty": 0.25})
-    assert np.allclose(decoder.penalised(np.zeros(5, np.float32), [1, 1, 3]), [0, -1.25, 0, -0.75, 0])
+    assert np.allclose(decoder.sampling.penalised(np.zeros(5, np.float32), [1, 1, 3]), [0, -1.25, 0, -0.75, 0])
     plain = np.zeros(5, np.float32)
-    assert decoders.make("argmax", {}).penalised(plain, [1]) is plain
+    assert decoders.make("argmax", {}).sampling.penalised(plain, [1]) is plain
 
 
 @pytest.mark.parametrize(

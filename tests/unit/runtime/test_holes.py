@@ -9,9 +9,9 @@ import pytest
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
+from lmqlc.compiler.masks.hole import Budget, HoleRun, logprob
 from lmqlc.compiler.masks.interface import Bits, State
 from lmqlc.grammar.errors import ConstraintViolated
-from lmqlc.runtime.holes import Budget, HoleRun, logprob
 
 TOKENS = Vocabulary.build([b"", b"a", b"b", b".", b".\n", b"b.", "é".encode()[:1], "é".encode()[1:], b"x" + "é".encode()[:1]], eos_ids=[0])
 EOS, A, B, DOT, DOT_LF, B_DOT, E1, E2, XE1 = range(9)

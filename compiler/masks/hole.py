@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +17,23 @@ from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.forms import apply
 from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.grammar.errors import ConstraintViolated
-from lmqlc.runtime.results import FinishReason, TokenResult
+
+FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "distribution", "replaced", "query"]
+"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own token budget, the
+query's `max_len`, a distribution, a decorator that gave the text, or a nested query that gave the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenResult:
+    """One token: id, text (its bytes, lossily decoded) and natural log-probability at temperature 1, before masks.
+
+    forced: written because the constraint left no choice; its log-probability is 0.0, since the model was not asked.
+    """
+
+    id: int
+    text: str
+    logprob: float
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
