@@ -1,7 +1,7 @@
-"""`.lmqlc` files: a compiled program, and arrays that belong to it, in a zip of JSON and `.npy`.
+"""`.lmqlc` files: a compiled program, and arrays that belong to it, in a zip.
 
-    program.json      format version, Python version, and the program (`artifact_json.py`)
-    arrays/NAME.npy   any number of arrays, in numpy's own format
+    program.json   format version, Python version, and the program (`artifact_json.py`)
+    arrays.bin     named arrays (`masks/files.py`), not compressed and on a 64-byte boundary: they are used where the file is mapped
 
 The same program gives the same bytes. A file is read with bounds on everything it says about itself, and nothing in it is executed; running
 the program it holds is as safe as running its author's Python. Syntax trees belong to one version of Python: under another one the program
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
-import re
+import struct
 import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lmqlc.compiler.artifact_json import program_from_json, program_to_json, source_from_json
@@ -33,21 +34,27 @@ if TYPE_CHECKING:
     import numpy as np
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
+    Mapped = bytes | mmap.mmap
 
-FORMAT = 1
+FORMAT = 2
 PROGRAM = "program.json"
-MAX_MEMBERS = 10_000
+ARRAYS = "arrays.bin"
 MAX_PROGRAM = 64 << 20
 """Bytes of `program.json`."""
 MAX_ARRAYS = 1 << 30
 """Bytes of all arrays together."""
 
-_ARRAY = re.compile(r"arrays/([A-Za-z0-9_][A-Za-z0-9_.-]{0,199})\.npy")
+_ALIGN = 64
+_LOCAL_HEADER = 30
+"""Bytes of a member's header before its name."""
+_EXTRA = struct.Struct("<HHH")
+_ALIGNMENT = 0xD935
+"""The id of the extra field with which zips align the data of a member."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _AGAIN = "compile the program again with `lmqlc compile`"
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
-    MemoryError, SyntaxError, IrError,
+    MemoryError, SyntaxError, IrError, struct.error,
 )  # fmt: skip
 """What the standard library, Python's compiler and our own checks raise for damaged zips, JSON, syntax trees and arrays."""
 
@@ -72,26 +79,27 @@ def to_bytes(program: Program, arrays: Arrays | None = None) -> bytes:
     """The bytes of an artifact."""
     header = {"format": FORMAT, "python": _python(), "program": program_to_json(program)}
     members = {PROGRAM: json.dumps(header, separators=(",", ":"), allow_nan=False).encode("ascii")}
-    for name, array in (arrays or {}).items():
-        member = f"arrays/{name}.npy"
-        if not _ARRAY.fullmatch(member):
-            raise ArtifactError(f"{name!r} cannot name an array of an artifact: use letters, digits, `_`, `-` and `.`")
-        members[member] = _array_bytes(array)
+    if arrays:
+        from lmqlc.compiler.masks.files import pack_arrays
+
+        members[ARRAYS] = pack_arrays(dict(sorted(arrays.items())), {})
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        for member in sorted(members):
+        for member, data in members.items():
             info = zipfile.ZipInfo(member, _EPOCH)
-            info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
-            archive.writestr(info, members[member])
+            info.create_system, info.external_attr = 3, 0o644 << 16
+            if member == ARRAYS:
+                info.extra = _alignment(made.tell() + _LOCAL_HEADER + len(member))
+            else:
+                info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
     return made.getvalue()
 
 
-def _array_bytes(array: np.ndarray[Any, Any]) -> bytes:
-    import numpy as np
-
-    made = io.BytesIO()
-    np.lib.format.write_array(made, np.ascontiguousarray(array), allow_pickle=False)
-    return made.getvalue()
+def _alignment(place: int) -> bytes:
+    """The extra field at a place in the file after which data stand on a boundary."""
+    fill = -(place + _EXTRA.size) % _ALIGN
+    return _EXTRA.pack(_ALIGNMENT, 2 + fill, _ALIGN) + bytes(fill)
 
 
 def _python() -> str:
@@ -104,24 +112,28 @@ def _python() -> str:
 def load(path: str | os.PathLike[str]) -> tuple[Program, dict[str, np.ndarray[Any, Any]]]:
     """The program and the arrays of a file. Raises ArtifactError for one that is missing, damaged, hostile, or of another version."""
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            return _read(file, lambda: mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         raise ArtifactError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
-    try:
-        return from_bytes(data)
     except ArtifactError as error:
         raise ArtifactError(f"{os.fspath(path)}: {error.message}") from error.__cause__
 
 
 def from_bytes(data: bytes) -> tuple[Program, dict[str, np.ndarray[Any, Any]]]:
     """The program and the arrays of an artifact's bytes."""
-    if not data.startswith(b"PK"):
+    return _read(io.BytesIO(data), lambda: data)
+
+
+def _read(file: IO[bytes], whole: Callable[[], Mapped]) -> tuple[Program, dict[str, np.ndarray[Any, Any]]]:
+    """What a file holds. whole: gives all its bytes, for arrays that are used where they lie."""
+    if file.read(2) != b"PK":
         raise ArtifactError(f"this is no artifact; {_AGAIN}")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = _members(archive)
-            program = _program(archive.read(members.pop(PROGRAM)))
-            return program, {name: _array(archive.read(info), name) for name, info in members.items()}
+            program = _program(archive.read(PROGRAM))
+            return program, _arrays(archive, members[ARRAYS], whole) if ARRAYS in members else {}
     except _BROKEN as error:
         raise ArtifactError(f"the artifact is damaged ({_first_line(error)}); {_AGAIN}") from error
 
@@ -131,22 +143,18 @@ def _first_line(error: BaseException) -> str:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """`program.json`, and the arrays by name. Everything a member says about itself is checked before it is read."""
-    infos = archive.infolist()
-    if len(infos) > MAX_MEMBERS:
-        raise ArtifactError(f"the artifact has {len(infos)} members; at most {MAX_MEMBERS} are read")
+    """The members by name. Everything a member says about itself is checked before it is read."""
     found: dict[str, zipfile.ZipInfo] = {}
-    for info in infos:
-        match = _ARRAY.fullmatch(info.orig_filename)
-        name = match[1] if match else info.orig_filename
-        if name != PROGRAM and match is None:
+    for info in archive.infolist():
+        name = info.orig_filename
+        if name not in (PROGRAM, ARRAYS):
             raise ArtifactError(f"the artifact has an unknown member {name[:80]!r}; it may be of a later version: {_AGAIN}")
         if name in found:
             raise ArtifactError(f"the artifact has two members {name!r}; {_AGAIN}")
         found[name] = info
     if PROGRAM not in found:
         raise ArtifactError(f"the artifact holds no program; {_AGAIN}")
-    if found[PROGRAM].file_size > MAX_PROGRAM or sum(info.file_size for info in infos) - found[PROGRAM].file_size > MAX_ARRAYS:
+    if found[PROGRAM].file_size > MAX_PROGRAM or (ARRAYS in found and found[ARRAYS].file_size > MAX_ARRAYS):
         raise ArtifactError("the artifact is too large to be read")
     return found
 
@@ -178,20 +186,21 @@ def _recompiled(given: Any) -> Program:
     return compile_source(source_from_json(given["source"]), surrounding=surrounding)
 
 
-def _array(data: bytes, name: str) -> np.ndarray[Any, Any]:
-    """An array whose header was checked against the bytes it has."""
-    import numpy as np
+def _arrays(archive: zipfile.ZipFile, info: zipfile.ZipInfo, whole: Callable[[], Mapped]) -> dict[str, np.ndarray[Any, Any]]:
+    """The named arrays, in place where they are not compressed."""
+    from lmqlc.compiler.masks.files import unpack_arrays
 
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ArtifactError(f"the array {name!r} has format {version}; {_AGAIN}")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    rest = data[file.tell() :]
-    count = 1
-    for size in shape:
-        count *= size
-    if dtype.hasobject or any(size < 0 for size in shape) or count * dtype.itemsize != len(rest):
-        raise ArtifactError(f"the array {name!r} is damaged; {_AGAIN}")
-    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
+        return unpack_arrays(archive.read(info), ARRAYS)[0]
+    view = memoryview(whole())
+    name, extra = _LENGTHS.unpack_from(view, info.header_offset + _LOCAL_HEADER - _LENGTHS.size)
+    start = info.header_offset + _LOCAL_HEADER + name + extra
+    data = view[start : start + info.file_size]
+    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+        raise ArtifactError(f"the arrays of the artifact are damaged; {_AGAIN}")
+    return unpack_arrays(data, ARRAYS)[0]
+
+
+_LENGTHS = struct.Struct("<HH")
+"""How long the name and the extra field of a member are; the last words of its local header."""
+_ENCRYPTED = 1

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
-from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, Moment
+from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, KnownCosts, Moment
 from lmqlc.compiler.masks.forced import forced_bytes
 from lmqlc.compiler.masks.forms import Ids, Mask, MaskPool, words
 from lmqlc.compiler.masks.interface import Bits
@@ -32,19 +32,25 @@ from lmqlc.grammar.errors import UnsupportedConstraint
 class Known:
     """What was found when an automaton was linked before, over S states and V tokens.
 
-    width: number of values. blocks: all of them. finish, bytes_needed: of `Costs`. rows: uint32[D, ceil(V / 32)], masks without what ends
-    a text; sizes: int32[D], tokens they allow. row: int32[S], the row of a state without budget; -1 where none is kept. enough: int32[S],
-    the room from which on it is the mask.
+    width: number of values. blocks: all of them. costs: see `KnownCosts`. rows: uint32[D, ceil(V / 32)], masks without what ends a text;
+    sizes: int32[D], tokens they allow. row: int32[S], the row of a state without budget; -1 where none is kept. enough: int32[S], the room
+    from which on it is the mask. first: the row of the start state before any token, without budget and with all room; -1 for none.
     """
 
     width: int
     blocks: tuple[ClassBlock, ...]
-    finish: Finish
-    bytes_needed: int | None
+    costs: KnownCosts
     rows: Bits
     sizes: npt.NDArray[np.int32]
     row: npt.NDArray[np.int32]
     enough: npt.NDArray[np.int32]
+    first: int
+
+    @cached_property
+    def first_finish(self) -> Finish:
+        """The costs after the first token."""
+        early = self.costs.early_at
+        return self.costs.early[early[1]] if len(early) > 1 else self.costs.limit
 
 
 class Core:
@@ -58,8 +64,7 @@ class Core:
         self.classes = TokenClasses(self.steps, lambda: self.index, () if known is None else known.blocks)
         removed = _removed_chars(automaton) if self.steps.counts_chars else 0
         spelled = known is None and self._spelled()
-        finish = None if known is None else (known.finish, known.bytes_needed)
-        self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=finish)
+        self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=None if known is None else known.costs)
         self._tables: OrderedDict[str, MaskTable] = OrderedDict()
         self._forced: dict[tuple[int, int], bytes] = {}
 
@@ -168,9 +173,9 @@ class MaskTable:
         """The mask of a state, and whether a token is allowed that does not end the text."""
         if moment.finish is None:
             return (self._end_only if final else self.nothing), False
-        known = self._core.known
-        if known is not None and moment.finish is known.finish and known.row[q] >= 0 and room >= known.enough[q]:
-            return self._recall(known, int(known.row[q]), final)
+        row = self._known_row(q, room, moment)
+        if row is not None:
+            return self._recall(row, final)
         need, most = self.need(q, moment)
         key = (q, min(room, most), moment.number, final)
         found = self._by_state.get(key)
@@ -178,10 +183,22 @@ class MaskTable:
             found = self._by_state[key] = self._choose(q, need <= room, final)
         return found
 
-    def _recall(self, known: Known, row: int, final: bool) -> tuple[Mask, bool]:
+    def _known_row(self, q: int, room: int, moment: Moment) -> int | None:
+        """The row of a mask kept from an earlier link, None where there is none."""
+        core, known = self._core, self._core.known
+        if known is None:
+            return None
+        if moment.finish is known.costs.limit and known.row[q] >= 0 and room >= known.enough[q]:
+            return int(known.row[q])
+        started = q == core.automaton.start and moment.finish is known.first_finish and moment.pair == core.steps.pair(0)
+        return known.first if started and known.first >= 0 and room >= (core.automaton.char_limit or 0) else None
+
+    def _recall(self, row: int, final: bool) -> tuple[Mask, bool]:
         """A mask kept from an earlier link."""
         found = self._recalled.get((row, final))
         if found is None:
+            known = self._core.known
+            assert known is not None
             size = int(known.sizes[row])
             mask = self._pool.extend(known.rows[row], size, self._ending if final else self._none)
             found = self._recalled[row, final] = mask, size > 0

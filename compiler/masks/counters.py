@@ -32,6 +32,20 @@ FOREVER = 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
+class KnownCosts:
+    """Finish arrays that were found when an automaton was linked before.
+
+    limit, bytes_needed: of `Costs`. early: distinct arrays without a budget at the first counts of tokens; early_at: the place in `early`
+    of the array at every such count.
+    """
+
+    limit: Finish
+    bytes_needed: int | None
+    early: tuple[Finish, ...] = ()
+    early_at: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Moment:
     """What is special about a count of tokens: how the next token is read, and what finishing costs after it.
 
@@ -89,15 +103,13 @@ class Costs:
     """Finish arrays of one automaton over one vocabulary, computed when first needed.
 
     removed: code points of the stop phrase that is cut off at a stop; 0 where stops keep theirs.
-    spelled: every byte that a live transition reads is a token of its own. known: the results of `unlimited` and `bytes_needed`, where
-    they were found before.
+    spelled: every byte that a live transition reads is a token of its own. known: what was found before.
     """
 
-    def __init__(
-        self, steps: Steps, classes: TokenClasses, *, removed: int, spelled: bool, known: tuple[Finish, int | None] | None = None
-    ) -> None:
+    def __init__(self, steps: Steps, classes: TokenClasses, *, removed: int, spelled: bool, known: KnownCosts | None = None) -> None:
         self._steps = steps
         self._classes = classes
+        self._known = known
         self._removed = removed
         self.top = steps.bounds[-1]
         self._last = len(steps.bounds) - 1
@@ -107,8 +119,10 @@ class Costs:
         self._limit: Finish | None = None
         self.bytes_needed: int | None = None
         """Tokens with which every text that can be finished is, at its lowest cost; None where that is not known in advance."""
-        if known is not None or spelled:
-            self._limit, self.bytes_needed = known or self._spell()
+        if known is not None:
+            self._limit, self.bytes_needed = known.limit, known.bytes_needed
+        elif spelled:
+            self._limit, self.bytes_needed = self._spell()
 
     def terminal(self, region: int) -> Finish:
         """int32[width], cost where no further token may follow."""
@@ -155,6 +169,10 @@ class Costs:
             return None
         if count >= self.top:
             return self.within(None if budget is None else budget - count)
+        if budget is not None and self.bytes_needed is not None and budget - self.top >= self.bytes_needed:
+            budget = None  # it never binds
+        if budget is None and self._known is not None and count < len(self._known.early_at):
+            return self._known.early[self._known.early_at[count]]
         region = self._steps.region(count)
         end = self._steps.bounds[region + 1]
         if budget is not None and budget < end:

@@ -80,13 +80,17 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, obj
 
 def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """The arrays (read-only, mapped) and the meta object. Raises FileNotFoundError, or ArtifactError for anything malformed."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < _HEAD.size:
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # a file object would cost as much as the rest
+    try:
+        if os.fstat(file).st_size < _HEAD.size:
             raise ArtifactError(f"{path.name}: too short to hold arrays")
-        return unpack_arrays(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path.name)
+        data = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+    finally:
+        os.close(file)
+    return unpack_arrays(data, path.name)
 
 
-def unpack_arrays(data: bytes | mmap.mmap, name: str) -> tuple[dict[str, Array], dict[str, Any]]:
+def unpack_arrays(data: bytes | mmap.mmap | memoryview, name: str) -> tuple[dict[str, Array], dict[str, Any]]:
     """Arrays over `data`, without copying. `name` is for error messages. Raises ArtifactError."""
     if len(data) < _HEAD.size:
         raise ArtifactError(f"{name}: too short to hold arrays")
@@ -98,7 +102,7 @@ def unpack_arrays(data: bytes | mmap.mmap, name: str) -> tuple[dict[str, Array],
     if length > len(data) - _HEAD.size:
         raise ArtifactError(f"{name}: cut short")
     try:
-        header = json.loads(data[_HEAD.size : _HEAD.size + length])
+        header = json.loads(bytes(data[_HEAD.size : _HEAD.size + length]))
         entries, meta = header["arrays"], header["meta"]
         start = _aligned(_HEAD.size + length)
         arrays = {str(entry[0]): _view(data, entry, start, name) for entry in entries}
@@ -109,16 +113,15 @@ def unpack_arrays(data: bytes | mmap.mmap, name: str) -> tuple[dict[str, Array],
     return arrays, meta
 
 
-def _view(data: bytes | mmap.mmap, entry: list[Any], start: int, name: str) -> Array:
+def _view(data: bytes | mmap.mmap | memoryview, entry: list[Any], start: int, name: str) -> Array:
     """One array of the header's list; every number in it is untrusted."""
     key, dtype_name, shape, offset = entry
     dtype = _DTYPES.get(dtype_name) if isinstance(dtype_name, str) else None
-    numbers = (offset, *shape)
-    if dtype is None or {*map(type, numbers)} != {int} or min(numbers) < 0:
+    if dtype is None or not all(type(number) is int and number >= 0 for number in (offset, *shape)):
         raise ArtifactError(f"{name}: the array {key!r} is described wrongly")
     count = math.prod(shape)
     if start + offset + count * dtype.itemsize > len(data):
         raise ArtifactError(f"{name}: the array {key!r} is cut short")
     if not count:
         return np.zeros(shape, dtype)
-    return np.frombuffer(data, dtype=dtype, count=count, offset=start + offset).reshape(shape)
+    return np.ndarray(shape, dtype, data, start + offset)

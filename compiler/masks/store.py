@@ -21,16 +21,18 @@ from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.masks.classes import ClassBlock, cut_size, table_type
 from lmqlc.compiler.masks.core import Core, Known
-from lmqlc.compiler.masks.counters import FOREVER
+from lmqlc.compiler.masks.counters import FOREVER, KnownCosts
 from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
 from lmqlc.compiler.masks.forms import words
 from lmqlc.compiler.masks.steps import Steps
 from lmqlc.compiler.masks.token_automaton import Encode, TokenAutomaton, finished
 from lmqlc.grammar.errors import ArtifactError
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 ROW_BYTES = 1 << 20
 """Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
+EARLY_BYTES = 1 << 18
+"""Costs at the first counts of tokens are stored up to this size."""
 _AUTOMATON = {"delta": "<i4", "byte_class": "|u1", "accepts": "|b1", "stops": "|b1", "token_bounds": "<i8"}
 _LARGEST = 1 << 26
 
@@ -55,8 +57,43 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
         "blocks": len(blocks),
         "bytes_needed": costs.bytes_needed,
     }
+    early, early_at = _early(core)
+    rows = _rows(core)
+    about["first"] = _first(core, rows)
     encoded = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
-    return arrays | {"about": encoded, "finish": costs.unlimited()} | _rows(core)
+    return arrays | {"about": encoded, "finish": costs.unlimited(), "early": early, "early_at": early_at} | rows
+
+
+def _early(core: Core) -> tuple[Array, Array]:
+    """Distinct costs, without a budget, at the first counts of tokens, and the place of those of every count; see `KnownCosts`."""
+    costs, width = core.costs, core.steps.width
+    places: dict[int, int] = {}
+    found: list[Array] = []
+    at: list[int] = []
+    for count in range(costs.top):
+        finish = costs.after(count, None)
+        assert finish is not None
+        place = places.setdefault(id(finish), len(found))
+        if place == len(found):
+            if 4 * width * (place + 1) > EARLY_BYTES:
+                break
+            found.append(finish)
+        at.append(place)
+    return np.stack(found) if found else np.zeros((0, width), np.int32), np.array(at, np.int32)
+
+
+def _first(core: Core, rows: dict[str, Array]) -> int:
+    """The row of the first mask; it is added to the rows where counts of tokens keep it from being that of a state."""
+    costs, start = core.costs, core.automaton.start
+    finish = costs.after(1, None)
+    assert finish is not None
+    if finish is costs.unlimited() and rows["row"][start] >= 0:
+        return int(rows["row"][start])
+    moment = costs.moment(core.steps.region(0), core.steps.pair(0), finish)
+    mask, _ = core.masks("").get(start, core.automaton.char_limit or 0, moment, False)
+    rows["rows"] = np.concatenate([rows["rows"], mask.bits[None]])
+    rows["sizes"] = np.append(rows["sizes"], np.int32(mask.allowed))
+    return len(rows["sizes"]) - 1
 
 
 def _rows(core: Core) -> dict[str, Array]:
@@ -112,17 +149,52 @@ def _checked(arrays: Mapping[str, Array], vocabulary: Vocabulary) -> tuple[TextA
     _require(type(width) is int and states < width <= states + _LARGEST)
     _require(automaton.char_limit is not None or width == states + 1)
     _require(needed is None or (type(needed) is int and needed >= 0))
-    finish, rows, sizes, row, enough = (arrays[name] for name in ("finish", "rows", "sizes", "row", "enough"))
-    _array(finish, "<i4", (width,), -_LARGEST, FOREVER + 1)
-    _require(finish[0] == FOREVER)
+    rows, sizes, row, enough = (arrays[name] for name in ("rows", "sizes", "row", "enough"))
+    first = about["first"]
+    _require(type(first) is int and -1 <= first < len(sizes))
     _array(rows, "<u4", (len(sizes), words(tokens)))
     _array(sizes, "<i4", (len(sizes),), 0, tokens + 1)
     _array(row, "<i4", (states,), -1, len(sizes))
     _array(enough, "<i4", (states,), -_LARGEST, _LARGEST)
-    never = np.array(sorted(vocabulary.special.union(vocabulary.eos_ids, range(tokens, 32 * words(tokens)))), np.int64)
-    _require(not ((rows[:, never >> 5] >> (never & 31).astype(np.uint32)) & 1).any())
-    steps = Steps(automaton, width)
-    return automaton, Known(width, _blocks(arrays, steps, about["blocks"], tokens), finish, needed, rows, sizes, row, enough)
+    word, bit = _never(vocabulary)
+    _require(not ((rows[:, word] >> bit) & 1).any())
+    blocks = _blocks(arrays, Steps(automaton, width), about["blocks"], tokens)
+    costs = KnownCosts(_finish(arrays["finish"], width), needed, *_early_costs(arrays, width))
+    return automaton, Known(width, blocks, costs, rows, sizes, row, enough, first)
+
+
+def _finish(array: Array, width: int) -> Array:
+    _array(array, "<i4", (width,), -_LARGEST, FOREVER + 1)
+    _require(array[0] == FOREVER)
+    return array
+
+
+def _early_costs(arrays: Mapping[str, Array], width: int) -> tuple[tuple[Array, ...], tuple[int, ...]]:
+    early, places = arrays["early"], arrays["early_at"]
+    if not len(places):
+        return (), ()
+    _array(early, "<i4", (len(early), width), -_LARGEST, FOREVER + 1)
+    _array(places, "<i4", places.shape, 0, len(early))
+    _require(places.ndim == 1 and bool((early[:, 0] == FOREVER).all()))
+    return tuple(early), tuple(places.tolist())
+
+
+_never_kept: dict[str, tuple[Array, Array]] = {}
+
+
+def _never(vocabulary: Vocabulary) -> tuple[Array, Array]:
+    """Word and bit of what no row may allow: tokens that are never in a text, and places beyond the vocabulary."""
+    found = _never_kept.get(vocabulary.fingerprint)
+    if found is None:
+        if len(_never_kept) >= _VOCABULARIES:
+            _never_kept.clear()
+        tokens = len(vocabulary)
+        ids = np.array(sorted(vocabulary.special.union(vocabulary.eos_ids, range(tokens, 32 * words(tokens)))), np.int64)
+        found = _never_kept[vocabulary.fingerprint] = ids >> 5, (ids & 31).astype(np.uint32)
+    return found
+
+
+_VOCABULARIES = 16
 
 
 def _automaton(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> TextAutomaton:
@@ -138,7 +210,7 @@ def _automaton(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> TextAut
     holds = arrays.get("holds")
     if holds is not None:
         _array(holds, "|b1", (regions, states))
-    _require(bounds[0] == 0 and bool((np.diff(bounds) > 0).all()))
+    _require(bounds[0] == 0 and (regions == 1 or bool((bounds[1:] > bounds[:-1]).all())))
     _require(not delta[:, 0].any() and not accepts[:, 0].any() and not stops[:, 0].any())
     start, limit = about["start"], about["char_limit"]
     _require(type(start) is int and 0 < start < states)
@@ -177,10 +249,15 @@ def _require(sound: bool, problem: str = "is damaged") -> None:
 
 def _array(array: Array, dtype: str, shape: tuple[int, ...], low: int | None = None, high: int = 0) -> None:
     _require(array.dtype.str == dtype and array.shape == shape)
-    if low == 0 and array.size:  # one pass: read as unsigned, negative numbers are too large
-        _require(int(array.view(f"<u{array.itemsize}").max()) < high)
-    elif low is not None and array.size:
-        _require(bool(array.min() >= low and array.max() < high))
+    if low is None or not array.size:
+        return
+    if low == 0:  # one pass: read as unsigned, negative numbers are too large
+        _require(int(np.maximum.reduce(array.view(_UNSIGNED[array.itemsize]), axis=None)) < high)
+    else:
+        _require(bool(np.minimum.reduce(array, axis=None) >= low and np.maximum.reduce(array, axis=None) < high))
+
+
+_UNSIGNED = {size: np.dtype(f"<u{size}") for size in (1, 2, 4, 8)}
 
 
 def _place(key: str, vocabulary: Vocabulary) -> Path:

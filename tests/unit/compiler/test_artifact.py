@@ -65,7 +65,7 @@ def same(one: Program, other: Program) -> bool:
 def test_round_trip(program: Program, tmp_path: Path) -> None:
     arrays = {
         "v": np.arange(6, dtype=np.uint16).reshape(2, 3),
-        "f": np.asfortranarray(np.ones((2, 3))),
+        "f": np.asfortranarray(np.ones((2, 3), np.int32)),
         "empty": np.zeros((0, 4), np.bool_),
     }
     artifact.save(program, tmp_path / "q.lmqlc", arrays)
@@ -75,6 +75,8 @@ def test_round_trip(program: Program, tmp_path: Path) -> None:
     for name, array in arrays.items():
         assert found[name].dtype == array.dtype
         assert np.array_equal(found[name], array)
+        assert not found[name].flags.writeable or not array.size
+        assert found[name].ctypes.data % 64 == 0 or not array.size  # mapped, on a boundary of the file
     assert [path.name for path in tmp_path.iterdir()] == ["q.lmqlc"]
 
 
@@ -111,7 +113,7 @@ def refused(data: bytes, *words: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda made: made.update(format=2), ("format 2", "compile the program again")),
+        (lambda made: made.update(format=3), ("format 3", "compile the program again")),
         (lambda made: made.pop("format"), ("holds no program",)),
         (lambda made: made["program"].update(version=99), ("version 99", "compile the program again")),
         (lambda made: made["program"].pop("version"), ("damaged",)),
@@ -149,8 +151,8 @@ def test_other_files_are_refused(data: bytes) -> None:
         zipped(("program.json", b'{"format": 1' + b"0" * 5000 + b"}")),
         zipped(("other.json", b"{}")),
         zipped(("../program.json", b"{}")),
-        zipped(("arrays/../x.npy", b"")),
-        zipped(("arrays/a/b.npy", b"")),
+        zipped(("arrays/x.npy", b"")),
+        zipped(("arrays.bin", b"")),
         zipped(("/program.json", b"{}")),
     ],
 )
@@ -161,31 +163,51 @@ def test_wrong_members_are_refused(data: bytes) -> None:
 def test_members_beside_a_program(program: Program) -> None:
     good = members(artifact.to_bytes(program))["program.json"]
     refused(zipped(("program.json", good), ("evil.py", b"print()")), "unknown member")
-    refused(zipped(("program.json", good), ("arrays/x.npy", b"no array")), "damaged")
+    refused(zipped(("program.json", good), ("arrays.bin", b"no array")), "too short")
     with pytest.warns(UserWarning, match="Duplicate"):
         twice = zipped(("program.json", good), ("program.json", good))
     refused(twice, "two members")
 
 
-def npy(shape: str, descr: str, data: bytes) -> bytes:
-    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data
+def packed(entry: object, data: bytes = b"\0" * 8, *, magic: bytes = b"LMQARR", version: int = 1) -> bytes:
+    header = json.dumps({"meta": {}, "arrays": [entry]}).encode()
+    head = struct.pack("<6sHQ", magic, version, len(header)) + header
+    return head.ljust(-(-len(head) // 64) * 64, b"\0") + data
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
 @pytest.mark.parametrize(
     "data",
     [
-        npy("(1000000000000,)", "'<i8'", b"\0" * 8),
-        npy("(-1,)", "'<i8'", b"\0" * 8),
-        npy("(1,)", "'|O'", b"\x80\x04N."),
-        npy("(1,)", "[('a', '|O')]", b"\0" * 8),
-        npy("(2,)", "'<i8'", b"\0" * 8),
-        npy("(__import__('os').getcwd(),)", "'<i8'", b"\0" * 8),
+        packed(["x", "<i8", [1000000000000], 0]),
+        packed(["x", "<i8", [-1], 0]),
+        packed(["x", "|O", [1], 0]),
+        packed(["x", "<i8", [2], 0]),
+        packed(["x", "<i8", [1], 8]),
+        packed(["x", "<i8", [1], -8]),
+        packed(["x", "<i8", "1", 0]),
+        packed(["x", "<i8", [True], 0]),
+        packed(["x"]),
+        packed(["x", "<i8", [1], 0], magic=b"LMQARX"),
+        packed(["x", "<i8", [1], 0], version=9),
     ],
 )
-def test_wrong_arrays_are_refused(program: Program, data: bytes) -> None:
+def test_wrong_arrays_are_refused(program: Program, data: bytes, compression: int) -> None:
     good = members(artifact.to_bytes(program))["program.json"]
-    refused(zipped(("program.json", good), ("arrays/x.npy", data)))
+    refused(zipped(("program.json", good), ("arrays.bin", data), compression=compression))
+
+
+def test_compressed_arrays_are_read(program: Program) -> None:
+    """By whatever zip program an artifact was packed again."""
+    data = artifact.to_bytes(program, {"v": np.arange(5)})
+    again = zipped(*members(data).items())
+    assert artifact.from_bytes(again)[1]["v"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_flipped_bit_of_an_array_is_found(program: Program) -> None:
+    data = bytearray(artifact.to_bytes(program, {"v": np.arange(1000, dtype=np.int32)}))
+    data[data.index(struct.pack("<3i", 500, 501, 502))] ^= 4
+    refused(bytes(data), "damaged")
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
@@ -248,8 +270,6 @@ def test_files_that_cannot_be_read_or_written(program: Program, tmp_path: Path) 
         artifact.load(tmp_path)
     with pytest.raises(ArtifactError, match="cannot write"):
         artifact.save(program, tmp_path / "no" / "q.lmqlc")
-    with pytest.raises(ArtifactError, match="cannot name"):
-        artifact.to_bytes(program, {"../x": np.arange(3)})
     with pytest.raises(ArtifactError, match=r"q\.lmqlc: this is no artifact"):
         (tmp_path / "q.lmqlc").write_text("hello")
         artifact.load(tmp_path / "q.lmqlc")
