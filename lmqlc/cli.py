@@ -101,6 +101,27 @@ def check(files: tuple[str, ...]) -> int:
 
 
 @cli.command(
+    short_help="Lay programs out.",
+    epilog="""\b
+Examples:
+  lmqlc fmt packing.lmql               rewrites the file
+  lmqlc fmt .                          every .lmql file below this folder
+  lmqlc fmt --check --diff examples/   shows what would change, and exits with 1 where something would
+  lmqlc fmt - < packing.lmql           standard input to standard output
+""",
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file would change.")
+@click.option("--diff", is_flag=True, help="Write nothing; show what would change.")
+@click.option("--line-length", "width", type=click.IntRange(40, 1000), metavar="N", help="Characters of a line. Default: 120.")
+def fmt(files: tuple[str, ...], check: bool, diff: bool, width: int | None) -> int:
+    """Lay out FILES: query strings, holes, clauses and headers. Python statements, comments and prompt text stay as they are."""
+    from lmqlc.fmt_command import fmt_command
+
+    return fmt_command(files, check=check, diff=diff, width=width)
+
+
+@cli.command(
     short_help="Show what may fill each hole.",
     epilog="""\b
 Examples:

@@ -1,0 +1,1 @@
+"""Formatting of programs: `lmqlc fmt`."""
