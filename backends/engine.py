@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
+from lmqlc.backends.direct import direct_forward
+from lmqlc.backends.forward import Forward, ModelForward
 from lmqlc.backends.growing import GrowingLayer, Halt, growing_cache
 from lmqlc.backends.option_scores import Ids, OptionScores, batch_of, longest_beginnings
 from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather, repeated
@@ -41,15 +43,14 @@ class Cost:
 class Engine:
     """A model and the sequences it has read.
 
-    width: the width of its logits. causal: whether a token's logits depend only on the tokens before it, as they must.
+    forward: how the model is asked. width: the width of its logits. causal: whether a token's logits depend only on the tokens before it,
+    as they must.
     """
 
     def __init__(self, model: Any, *, budget: int = DEFAULT_CACHE_BYTES) -> None:
         self._model = model
         self._device = model.device
         accepted = inspect.signature(model.forward).parameters
-        self._no_cache = {"use_cache": False} if "use_cache" in accepted else {}
-        self._can_keep = "logits_to_keep" in accepted
         self._can_batch = {"attention_mask", "position_ids"} <= set(accepted)
         self._branches = PrefixCache(budget)
         self.halt = Halt()
@@ -71,8 +72,11 @@ class Engine:
         cache: Any = getattr(out, "past_key_values", None)
         self.cache_kind = _cache_kind(self._model, cache)
         self._layers = 0 if self.cache_kind == "none" else len(cache.layers)
+        self.forward: Forward = ModelForward(self._model, keeps=self.cache_kind != "none")
         if self.cache_kind == "shared":
             self._position_bytes = cache_bytes(cache) // ids.numel()
+            with torch.inference_mode():
+                self.forward = direct_forward(self._model, ids, out.logits) or self.forward
         self.width: int = out.logits.shape[-1]
         first = out.logits[:, 0].float()
         self.causal = bool((first[0] - first[1]).abs().max() <= 2e-3 * first.abs().max())
@@ -155,45 +159,35 @@ class Engine:
 
     def _extend(self, branch: Branch, new: list[int], keep: int, cost: Cost) -> torch.Tensor:
         """Reads `new` ids after a branch and keeps the longer branch. Logits `[keep, width]` after the last `keep` of them."""
-        options: dict[str, Any] = {"logits_to_keep": keep} if self._can_keep else {}
-        if self.cache_kind == "none":
-            options |= self._no_cache
-        else:
-            options |= {"past_key_values": branch.cache, "use_cache": True}
-        out = self._model(input_ids=torch.tensor([new], device=self._device), **options)
+        logits, branch.cache = self.forward(torch.tensor([new], device=self._device), branch.cache, keep)
         cost.passes += 1
         cost.computed += len(new)
         if self.cache_kind != "none":
-            branch.cache = out.past_key_values
             branch.ids += new
             self._branches.add([branch])
-        logits: torch.Tensor = out.logits[0, -keep:]
-        return logits if self._can_keep or len(new) == keep else logits.clone()  # do not hold on to the rest
+        return logits[0]
 
     def _batch(self, sequences: list[list[int]], cost: Cost) -> Logits:
         """Logits `float32[n, width]` after several sequences: prefixes are read one by one, sharing what they have in common, and the
         last tokens together."""
         branches = [self._read_but_last(ids, cost) for ids in sequences]
         cache, pads = gather(branches)
-        options: dict[str, Any] = {"logits_to_keep": 1} if self._can_keep else {}
-        if any(pads):
-            options |= self._padding(branches, pads)
         last = torch.tensor([ids[-1:] for ids in sequences], device=self._device)
         for branch in branches:
             self._branches.remove(branch)
-        out = self._model(input_ids=last, past_key_values=cache, use_cache=True, **options)
+        logits, cache = self.forward(last, cache, 1, *(self._padding(branches, pads) if any(pads) else ()))
         cost.passes += 1
         cost.computed += len(sequences)
         rows = zip(sequences, pads, strict=True)
-        self._branches.add([Branch(list(ids), out.past_key_values, i, pad) for i, (ids, pad) in enumerate(rows)])
-        return _to_numpy(out.logits[:, -1])
+        self._branches.add([Branch(list(ids), cache, i, pad) for i, (ids, pad) in enumerate(rows)])
+        return _to_numpy(logits[:, -1])
 
-    def _padding(self, branches: Sequence[Branch], pads: Sequence[int]) -> dict[str, Any]:
-        """Mask and positions for one more token after rows padded on the left."""
+    def _padding(self, branches: Sequence[Branch], pads: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions, and which ones are seen, for one more token after rows padded on the left."""
         lengths = torch.tensor([[len(branch.ids)] for branch in branches], device=self._device)
         before = torch.tensor(pads, device=self._device)[:, None]
         columns = torch.arange(int(lengths.max()) + 1, device=self._device)
-        return {"attention_mask": (columns >= before).long(), "position_ids": lengths}
+        return lengths, columns >= before
 
     def _read_but_last(self, ids: list[int], cost: Cost) -> Branch:
         """A branch of exactly all ids but the last."""
@@ -252,11 +246,12 @@ class Engine:
 
     def _judge(self, branch: Branch, rows: Sequence[Ids], scores: OptionScores, cost: Cost) -> None:
         """Read rows after a branch, in one pass; what follows each of their beginnings goes to the scores."""
-        out = self._model(input_ids=batch_of(rows, self._device), past_key_values=repeated(branch, len(rows)), use_cache=True)
+        batch = batch_of(rows, self._device)
+        all_logits, _ = self.forward(batch, repeated(branch, len(rows)), batch.shape[1])
         cost.passes += 1
         cost.computed += sum(map(len, rows))
         cost.reused += (len(rows) - 1) * len(branch.ids)
-        for row, logits in zip(rows, out.logits, strict=True):
+        for row, logits in zip(rows, all_logits, strict=True):
             for place in range(len(row)):
                 scores.put(row[: place + 1], logits[place])
 

@@ -23,7 +23,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded, and by every thread of it
 
@@ -31,6 +31,7 @@ import torch
 
 from lmqlc.api import CompiledQuery, compile
 from lmqlc.backends.engine import Engine
+from lmqlc.backends.forward import Forward
 from lmqlc.backends.inprocess import InProcessBackend
 from lmqlc.backends.transformers_tokenizer import from_transformers
 from lmqlc.queries import run
@@ -127,15 +128,32 @@ class Bench:
         self._whole, self._part = (time.process_time, time.thread_time) if clock == "cpu" else (time.perf_counter, time.perf_counter)
         self._began = self._forward = 0.0
         self._passes = 0
+        self._inside = 0
         self.model.register_forward_pre_hook(self._enter)
         self.model.register_forward_hook(self._leave)
+        self.engine.forward = self._clocked(self.engine.forward)
+
+    def _clocked(self, forward: Forward) -> Forward:
+        """The engine's pass, with the clock in it."""
+
+        def run(*arguments: Any) -> Any:
+            self._enter()
+            found = forward(*arguments)
+            self._leave()
+            return found
+
+        return cast(Forward, run)
 
     def _enter(self, *_: Any) -> None:
-        self._began = self._part()
+        self._inside += 1
+        if self._inside == 1:
+            self._began = self._part()
 
     def _leave(self, *_: Any) -> None:
-        self._forward += self._part() - self._began
-        self._passes += 1
+        self._inside -= 1
+        if not self._inside:
+            self._forward += self._part() - self._began
+            self._passes += 1
 
     def timed(self, spent: Spent, work: Callable[[], int]) -> None:
         """Run once; `work` gives the number of tokens."""

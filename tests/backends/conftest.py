@@ -73,7 +73,16 @@ def _mamba(width: int) -> Any:
     return MambaForCausalLM(MambaConfig(vocab_size=width, hidden_size=32, num_hidden_layers=2, state_size=4, **ids))
 
 
-ARCHITECTURES: dict[str, Callable[[int], Any]] = {"gpt2": _gpt2, "llama": _llama, "qwen2": _qwen2, "mistral": _mistral, "mamba": _mamba}
+def _neox(width: int) -> Any:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    sizes = {key: size for key, size in _sizes(width).items() if key != "num_key_value_heads"}
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**sizes))
+
+
+ARCHITECTURES: dict[str, Callable[[int], Any]] = {
+    "gpt2": _gpt2, "llama": _llama, "qwen2": _qwen2, "mistral": _mistral, "mamba": _mamba, "neox": _neox,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

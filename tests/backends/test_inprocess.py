@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,11 @@ from lmqlc.backends.inprocess import InProcessBackend, InProcessSession
 from lmqlc.backends.registry import load
 from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow
 
-ALL = ["gpt2", "llama", "qwen2", "mistral", "mamba"]
-SHARING = ["gpt2", "llama", "qwen2"]
+if TYPE_CHECKING:
+    from lmqlc.backends.engine import Engine
+
+ALL = ["gpt2", "llama", "qwen2", "mistral", "mamba", "neox"]
+SHARING = ["gpt2", "llama", "qwen2", "neox"]
 
 
 def backend_of(checkpoints: Path, name: str, **options: object) -> InProcessBackend:
@@ -214,51 +219,71 @@ def test_two_queries_interleave(checkpoints: Path) -> None:
 def test_a_cancelled_call_ends_at_once_and_harms_nobody(checkpoints: Path) -> None:
     backend, model = backend_of(checkpoints, "gpt2"), reference(checkpoints, "gpt2")
     engine = backend._opened()
-    original = engine._model
+    original = engine.forward
 
-    def slow(**arguments: Any) -> Any:
+    def slow(*arguments: Any) -> Any:
         time.sleep(0.5)
-        return original(**arguments)
+        return original(*arguments)
 
     async def run() -> float:
         session = await backend.open()
-        engine._model = slow
+        engine.forward = slow
         started = time.perf_counter()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(session.logits([[1, 2, 3]]), 0.05)
         waited = time.perf_counter() - started
-        engine._model = original
+        engine.forward = original
         np.testing.assert_allclose(await session.logits([[1, 2, 3, 4]]), plain_logits(model, [[1, 2, 3, 4]]), atol=1e-4)
         return waited
 
     assert asyncio.run(run()) < 0.4
 
 
-def test_a_cancelled_pass_is_given_up(checkpoints: Path) -> None:
-    backend = backend_of(checkpoints, "llama", cache_bytes=5 << 20)  # one of its own: its steps are not known to be short
+@contextmanager
+def layers_through(engine: Engine, direct: bool, around: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Every layer `i` of an engine's model is called through `around(i, layer)`, in the pass of this project or in that of transformers."""
+    from lmqlc.backends.forward import ModelForward
+
+    before = engine.forward
+    layers = engine._model.model.layers
+    originals = [layer.forward for layer in layers]
+    if direct:
+        engine.forward = copy.copy(before)
+        engine.forward._blocks = [around(i, block) for i, block in enumerate(before._blocks)]  # type: ignore[attr-defined]
+    else:
+        engine.forward = ModelForward(engine._model, keeps=True)
+        for index, layer in enumerate(layers):
+            layer.forward = around(index, originals[index])
+    try:
+        yield
+    finally:
+        engine.forward = before
+        for layer, original in zip(layers, originals, strict=True):
+            layer.forward = original
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_cancelled_pass_is_given_up(checkpoints: Path, direct: bool) -> None:
+    backend = backend_of(checkpoints, "llama", cache_bytes=(5 + direct) << 20)  # one of its own: its steps are not known to be short
     model = reference(checkpoints, "llama")
     engine = backend._opened()
-    layers = engine._model.model.layers
     reached: list[int] = []
-    original = [layer.forward for layer in layers]
 
-    def slow(index: int) -> Any:
+    def slow(index: int, original: Any) -> Any:
         def forward(*args: Any, **kwargs: Any) -> Any:
             reached.append(index)
             time.sleep(0.3)
-            return original[index](*args, **kwargs)
+            return original(*args, **kwargs)
 
         return forward
 
     async def run() -> None:
         session = await backend.open()
         await session.logits([[1, 2, 3]])
-        for index, layer in enumerate(layers):
-            layer.forward = slow(index)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(session.logits([[1, 2, 3, 4]]), 0.1)
-        for index, layer in enumerate(layers):
-            layer.forward = original[index]
+        with layers_through(engine, direct, slow):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(session.logits([[1, 2, 3, 4]]), 0.1)
+            await asyncio.sleep(0.5)
         for asked in ([[1, 2, 3, 4]], [[1, 2, 3, 4, 5], [1, 2, 3, 7]]):
             np.testing.assert_allclose(await session.logits(asked), plain_logits(model, asked), atol=1e-4)
 
@@ -266,22 +291,24 @@ def test_a_cancelled_pass_is_given_up(checkpoints: Path) -> None:
     assert reached == [0]
 
 
-def test_a_failing_pass_leaves_no_broken_cache(checkpoints: Path) -> None:
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_failing_pass_leaves_no_broken_cache(checkpoints: Path, direct: bool) -> None:
     backend, model = backend_of(checkpoints, "llama"), reference(checkpoints, "llama")
     engine = backend._opened()
-    layer = engine._model.model.layers[1]
-    original = layer.forward
 
-    def broken(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("kernel panic")
+    def broken(index: int, original: Any) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if index == 1:
+                raise RuntimeError("kernel panic")
+            return original(*args, **kwargs)
+
+        return forward
 
     async def run() -> None:
         session = await backend.open()
         await session.logits([[1, 2, 3]])
-        layer.forward = broken
-        with pytest.raises(BackendUnavailable, match="kernel panic"):
+        with layers_through(engine, direct, broken), pytest.raises(BackendUnavailable, match="kernel panic"):
             await session.logits([[1, 2, 3, 4]])
-        layer.forward = original
         for asked in ([[1, 2, 3, 4]], [[1, 2, 3, 4, 5], [1, 2, 3, 7]]):
             np.testing.assert_allclose(await session.logits(asked), plain_logits(model, asked), atol=1e-4)
 
@@ -294,17 +321,17 @@ def test_a_failing_pass_leaves_no_broken_cache(checkpoints: Path) -> None:
 def test_no_memory_left(checkpoints: Path, error: Exception) -> None:
     backend = backend_of(checkpoints, "gpt2")
     engine = backend._opened()
-    original = engine._model
+    original = engine.forward
 
-    def starving(**arguments: Any) -> Any:
+    def starving(*arguments: Any) -> Any:
         raise error
 
     async def run() -> None:
         session = await backend.open()
-        engine._model = starving
+        engine.forward = starving
         with pytest.raises(BackendUnavailable, match="not enough memory"):
             await session.logits([[1, 2, 3]])
-        engine._model = original
+        engine.forward = original
         await session.logits([[1, 2, 3]])
 
     asyncio.run(run())
@@ -315,20 +342,20 @@ def test_a_full_gpu_is_tried_again_without_caches(checkpoints: Path) -> None:
 
     backend = backend_of(checkpoints, "gpt2")
     engine = backend._opened()
-    original, calls = engine._model, []
+    original, calls = engine.forward, []
 
-    def full_once(**arguments: Any) -> Any:
+    def full_once(*arguments: Any) -> Any:
         calls.append(len(engine.branches))
         if len(calls) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return original(**arguments)
+        return original(*arguments)
 
     async def run() -> None:
         session = await backend.open()
         await session.logits([[9, 9, 9]])
-        engine._model = full_once
+        engine.forward = full_once
         await session.logits([[1, 2, 3]])
-        engine._model = original
+        engine.forward = original
 
     asyncio.run(run())
     assert len(calls) == 2
