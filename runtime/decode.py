@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmqlc.backends.base import Tokenizer
+from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.compiler.masks.hole import Budget, HoleRun, Written
+from lmqlc.compiler.masks.request import DecodesHoles
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import EndOfRun, hole_budget
 from lmqlc.runtime.distribution import rank
-from lmqlc.runtime.link import Place, link_hole, number_kind, whole_constraint
+from lmqlc.runtime.elsewhere import fill_elsewhere, hole_request
+from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_kind, whole_constraint
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stored import is_static
@@ -38,17 +41,28 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
         kind = number_kind(constraint)
         leading = not at.prompt.ends_in_space and _takes_space(kind, hole_type)
         place = Place(budget.tokens, hole.follow, leading, at.program.source)
-        stored = at.run.settings.stored if at.outer is None and is_static(hole) else None
-        linked = (stored.linked(hole, tokenizer, place) if stored else None) or link_hole(constraint, tokenizer, place)
+        linked = await _link(at, hole, constraint, place)
         await at.run.require_masks(hole, linked)
         decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
         shown = CertainText(linked.phrases)
         at.emit(HoleStart(hole.name))
-        await _fill(at, decoding, ids, shown, decorators)
+        await _fill(at, decoding, ids, shown, decorators, linked, place)
         written = decoding.written()
         text = written.text[1:] if leading and written.text.startswith(" ") else written.text
         value = _value(kind or hole_type, text)
         return await _conclude(at, hole, tokenizer, decoding, written, shown, (text, value), decorators)
+
+
+async def _link(at: Interpreter, hole: HoleIR, constraint: Constraint, place: Place) -> LinkedHole:
+    """What decoding a hole needs: from the session that decodes it as a whole, from the program's artifact, or linked now."""
+    tokenizer = await at.run.tokenizer()
+    session = await at.run.session()
+    if isinstance(session, DecodesHoles) and at.run.decoder.only_samples:
+        handed = hand_over(constraint, place, session)
+        if handed is not None:
+            return handed
+    stored = at.run.settings.stored if at.outer is None and is_static(hole) else None
+    return (stored.linked(hole, tokenizer, place) if stored else None) or link_hole(constraint, tokenizer, place)
 
 
 async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) -> Any:
@@ -94,8 +108,16 @@ def _value(hole_type: object, text: str) -> Any:
     return decode(hole_type, text)
 
 
-async def _fill(at: Interpreter, decoding: HoleRun, ids: Sequence[int], shown: CertainText, decorators: Sequence[object]) -> None:
-    """Let the decoder fill a hole; tokens are counted, shown and told to streaming decorators as they come."""
+async def _fill(
+    at: Interpreter,
+    decoding: HoleRun,
+    ids: Sequence[int],
+    shown: CertainText,
+    decorators: Sequence[object],
+    linked: LinkedHole,
+    place: Place,
+) -> None:
+    """Let the decoder, or the session, fill a hole; tokens are counted, shown and told to streaming decorators as they come."""
     listeners = deco.steps(decorators, "streaming")
     usage = at.log.usage
 
@@ -107,10 +129,15 @@ async def _fill(at: Interpreter, decoding: HoleRun, ids: Sequence[int], shown: C
         for function in listeners:
             await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
 
-    if decoding.reason is None:
+    seed = at.run.seed_of(at.branch, len(at.log.holes))
+    if linked.elsewhere:
+        session = await at.run.session()
+        assert isinstance(session, DecodesHoles)
+        await fill_elsewhere(session, hole_request(decoding, ids, linked, place, at.run.decoder, seed), decoding, told)
+    elif decoding.reason is None:
         await at.run.begin_hole(decoding.name, ids)
         batch = await at.run.batch()
-        random = np.random.default_rng(at.run.seed_of(at.branch, len(at.log.holes)))
+        random = np.random.default_rng(seed)
         await at.run.decoder.fill(decoding, ids, batch.ask, told, random)
 
 

@@ -19,6 +19,7 @@ from lmqlc.backends.base import Tokenizer, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.constraints import And, Const, Constraint, Number, NumberCompare, Or, Truth, TypeIs
 from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.masks.request import DecodesHoles, Formula, Language
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.leading import with_leading_space
 from lmqlc.runtime.link_cache import DiskEntry
@@ -32,10 +33,15 @@ KEPT = 512
 
 @dataclass(frozen=True, slots=True)
 class LinkedHole:
-    """What decoding a hole needs: its constraint on tokens (None: unconstrained) and its stop phrases."""
+    """What decoding a hole needs: its constraint on tokens (None: unconstrained) and its stop phrases.
+
+    elsewhere: the session decodes the hole; `language` is what it is told (None: unconstrained), and `constraint` is None.
+    """
 
     constraint: TokenConstraint | None
     phrases: tuple[StopPhrase, ...] = ()
+    language: Language | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,23 @@ def link_text(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Tok
     linked = _linked(constraint, tokenizer, place).constraint
     assert linked is not None
     return linked
+
+
+def hand_over(constraint: Constraint, place: Place, session: DecodesHoles) -> LinkedHole | None:
+    """A hole that its session decodes as a whole; None where the session does not take its constraint. Nothing is linked here.
+
+    Raises UnsatisfiableConstraint and LmqlCompileError as `link_hole`, where that can be told without a vocabulary.
+    """
+    from lmqlc.compiler.masks.compose import is_regular
+    from lmqlc.compiler.passes.stops import stop_texts
+
+    if _is_true(constraint):
+        return LinkedHole(None, elsewhere=True) if session.takes(None) else None
+    if is_regular(constraint):
+        automaton = text_automaton(constraint, place)
+        return LinkedHole(None, automaton.phrases, automaton, True) if session.takes(automaton) else None
+    formula = Formula(constraint, place.leading_space)
+    return LinkedHole(None, stop_texts(constraint), formula, True) if session.takes(formula) else None
 
 
 def _linked(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedHole:

@@ -129,6 +129,17 @@ class HoleRun:
         self._settle()
         return token
 
+    def record(self, token: TokenResult) -> None:
+        """Take a token that was chosen elsewhere, by whoever has the constraint."""
+        self.tokens.append(token)
+        if token.id not in self.vocabulary.eos_ids:
+            self._ids.append(token.id)
+
+    def conclude(self, reason: FinishReason, cut: int) -> None:
+        """End the hole as it ended elsewhere, with so many bytes cut. A stop without one of the phrases was the text that follows."""
+        self._cut = cut
+        self.reason = "follow" if reason == "stop" and not self._by_phrase() else reason
+
     def written(self) -> Written:
         """What the hole leaves in the prompt once it has ended."""
         data, ids = self.data(), list(self._ids)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from lmqlc.compiler import constraints as c
+from lmqlc.compiler.automata import operands
+from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.automata.problems import MISPLACED_STOP, error
 from lmqlc.grammar.source import Span
 
@@ -33,6 +35,17 @@ def split_stops(constraint: c.Constraint) -> tuple[c.Constraint, tuple[c.Stop, .
     if found:
         raise _misplaced(constraint, found[0])
     return constraint, ()
+
+
+def stop_texts(constraint: c.Constraint) -> tuple[StopPhrase, ...]:
+    """The stop phrases of a constraint without slots, as they are shown."""
+    found: list[StopPhrase] = []
+    for stop in _stops_in(constraint):
+        for phrase in operands.phrases(operands.value(stop.phrase), stop.span):
+            pattern = None if isinstance(phrase, str) else phrase
+            text = phrase if isinstance(phrase, str) else None
+            found.append(StopPhrase(stop.keep, text, pattern.pattern if pattern else None, pattern.flags if pattern else 0))
+    return tuple(found)
 
 
 def _only_stops(constraint: c.Or) -> bool:

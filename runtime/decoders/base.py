@@ -46,12 +46,19 @@ class BaseDecoder:
         self.seed: int | None = None
         self.max_len = self.count("max_len", MAX_LEN, least=1)
         self.max_tokens = None if arguments.get("max_tokens") is None else self.count("max_tokens", 0, least=1)
+        self.patience = None if arguments.get("chunk_timeout") is None else self.number("chunk_timeout", 0.0, above=0.0)
+        self.chunk = self.count("chunksize", 1, least=1)
         self.token_healing = bool(arguments.get("token_healing", True))
         self.sampling = Sampling(
             repetition_penalty=self.number("repetition_penalty", 1.0, above=0.0),
             frequency_penalty=self.number("frequency_penalty", 0.0),
             presence_penalty=self.number("presence_penalty", 0.0),
         )
+
+    @property
+    def only_samples(self) -> bool:
+        """`sampling` says all about how tokens are chosen, so that a session may decode whole holes."""
+        return type(self).choose is BaseDecoder.choose and type(self).fill is BaseDecoder.fill
 
     def choose(self, hole: HoleRun, logits: Logits, random: np.random.Generator) -> int:
         """The next token of a hole, a legal one, from penalised logits `float32[V]` before masks."""

@@ -11,7 +11,7 @@ ALLOWED = {
     "grammar": ("lmqlc.grammar",),
     "backends/base.py": ("lmqlc.backends.base",),
     "backends/choice.py": ("lmqlc.backends.base",),
-    "compiler": ("lmqlc.grammar", "lmqlc.compiler", "lmqlc.backends.base"),
+    "compiler": ("lmqlc.grammar", "lmqlc.compiler", "lmqlc.backends.base", "lmqlc.backends.choice"),
     "runtime": (
         "lmqlc.grammar",
         "lmqlc.compiler",
