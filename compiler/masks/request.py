@@ -1,4 +1,4 @@
-"""A hole as a session that decodes whole holes is asked for it, and what it answers: one request for each hole instead of one for each token.
+"""A hole as a session that decodes whole holes is asked for it, and what it answers: one request for each hole, not for each token.
 
 Where the other side lies, in another process or on another machine, is the session's business. It chooses tokens with `Sampling` and
 `HoleRun`, as the runtime does, so that text, tokens and log-probabilities are those of a model in this process.
