@@ -3,6 +3,7 @@
 Fences and what is done with them:
     ```lmql            the program compiles
     ```lmql run        the program runs on the demo model
+    ```lmql finds CODE the program has a finding with this code; a ```text fence right below it is what is printed of it
     ```python          the code runs; `assert` what it claims
     ```console         lines after `$ ` are run by a shell; the lines below one are its output (`...` stands for anything)
     ```sh, ```text …   left alone: installation lines, pictures, output
@@ -24,7 +25,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```[ ]*$", re.MULTILINE | re.DOTALL)
-KINDS = ("lmql", "lmql run", "python", "console")
+KINDS = re.compile(r"lmql( run| finds L\d{4})?|python|console")
+PRINTED = re.compile(r"\s*```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def snippets() -> Iterator[object]:
@@ -33,8 +35,10 @@ def snippets() -> Iterator[object]:
         for match in FENCE.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
             code = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
-            if match[2].strip() in KINDS:
-                yield pytest.param(match[2].strip(), code, id=f"{document.relative_to(ROOT)}:{line}")
+            kind = match[2].strip()
+            if KINDS.fullmatch(kind):
+                printed = PRINTED.match(text, match.end()) if " finds " in kind else None
+                yield pytest.param(kind, code, printed and printed[1], id=f"{document.relative_to(ROOT)}:{line}")
 
 
 @pytest.fixture
@@ -61,14 +65,28 @@ def run_console(code: str) -> None:
             assert done.returncode == 0, f"$ {command}\n{shown}"
 
 
-@pytest.mark.parametrize(("kind", "code"), list(snippets()))
-def test_snippet_runs(kind: str, code: str, workplace: Path) -> None:
+def check_findings(code: str, wanted: str, printed: str | None) -> None:
+    """The program has a finding with the code `wanted`, and what is printed of all of them is as shown."""
+    from lmqlc.compiler.driver import check_source
+    from lmqlc.grammar.diagnostics import render_all
+    from lmqlc.grammar.source import Source
+
+    source = Source("q.lmql", code)
+    found = check_source(source)
+    assert wanted in [finding.code for finding in found]
+    assert printed is None or render_all(found, source).strip() == printed.strip()
+
+
+@pytest.mark.parametrize(("kind", "code", "printed"), list(snippets()))
+def test_snippet_runs(kind: str, code: str, printed: str | None, workplace: Path) -> None:
     import lmqlc
 
     if kind == "lmql":
         assert lmqlc.compile(code).program.queries is not None
     elif kind == "lmql run":
         assert lmqlc.run_sync(code, model="demo") is not None
+    elif kind.startswith("lmql finds"):
+        check_findings(code, kind.split()[-1], printed)
     elif kind == "python":
         (workplace / "snippet.py").write_text(code, encoding="utf-8")
         runpy.run_path(str(workplace / "snippet.py"), run_name="__main__")
