@@ -2,15 +2,20 @@
 
 Fences and what is done with them:
     ```lmql            the program compiles
-    ```lmql run        the program runs on the demo model
+    ```lmql run        the program runs on the demo model; a ```text output fence right below it is what the command line prints
     ```lmql finds CODE the program has a finding with this code; a ```text fence right below it is what is printed of it
     ```python          the code runs; `assert` what it claims
     ```console         lines after `$ ` are run by a shell; the lines below one are its output (`...` stands for anything)
     ```sh, ```text …   left alone: installation lines, pictures, output
+
+`LMQLC_UPDATE=1` writes the outputs of programs.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import io
 import os
 import re
 import runpy
@@ -26,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```[ ]*$", re.MULTILINE | re.DOTALL)
 KINDS = re.compile(r"lmql( run| finds L\d{4})?|python|console")
-PRINTED = re.compile(r"\s*```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"\s*```text( output)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def snippets() -> Iterator[object]:
@@ -37,8 +42,9 @@ def snippets() -> Iterator[object]:
             code = re.sub(rf"^{match[1]}", "", match[3], flags=re.MULTILINE)
             kind = match[2].strip()
             if KINDS.fullmatch(kind):
-                printed = PRINTED.match(text, match.end()) if " finds " in kind else None
-                yield pytest.param(kind, code, printed and printed[1], id=f"{document.relative_to(ROOT)}:{line}")
+                below = PRINTED.match(text, match.end())
+                printed = below[2] if below and (kind.startswith("lmql finds") or below[1]) else None
+                yield pytest.param(kind, code, printed, document, id=f"{document.relative_to(ROOT)}:{line}")
 
 
 @pytest.fixture
@@ -77,14 +83,37 @@ def check_findings(code: str, wanted: str, printed: str | None) -> None:
     assert printed is None or render_all(found, source).strip() == printed.strip()
 
 
-@pytest.mark.parametrize(("kind", "code", "printed"), list(snippets()))
-def test_snippet_runs(kind: str, code: str, printed: str | None, workplace: Path) -> None:
+def check_run(code: str, printed: str | None, document: Path) -> None:
+    """The program runs, and prints what is shown."""
+    from lmqlc.compiler.driver import compile_source
+    from lmqlc.grammar.source import Source
+    from lmqlc.output import as_text
+    from lmqlc.queries import run_program
+
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        print(as_text(asyncio.run(run_program(compile_source(Source("q.lmql", code)), (), {"model": "demo"}))))
+    if printed is not None and os.environ.get("LMQLC_UPDATE") and shown.getvalue() != printed:
+        text = document.read_text(encoding="utf-8")
+        place = text.index(f"```text output\n{printed}```", text.index(code)) + len("```text output\n")
+        document.write_text(text[:place] + shown.getvalue() + text[place + len(printed) :], encoding="utf-8")
+    elif printed is not None:
+        assert rounded(shown.getvalue()) == rounded(printed)
+
+
+def rounded(text: str) -> str:
+    """Machines differ in the last digits of a probability."""
+    return re.sub(r"\d+\.\d{4,}", lambda number: f"{float(number[0]):.2f}", text)
+
+
+@pytest.mark.parametrize(("kind", "code", "printed", "document"), list(snippets()))
+def test_snippet_runs(kind: str, code: str, printed: str | None, document: Path, workplace: Path) -> None:
     import lmqlc
 
     if kind == "lmql":
         assert lmqlc.compile(code).program.queries is not None
     elif kind == "lmql run":
-        assert lmqlc.run_sync(code, model="demo") is not None
+        check_run(code, printed, document)
     elif kind.startswith("lmql finds"):
         check_findings(code, kind.split()[-1], printed)
     elif kind == "python":
