@@ -17,6 +17,7 @@ from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.functions import RUN_OPTIONS, QueryFunction, program_source, settings_with
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Settings
+from lmqlc.runtime.stream import OutputWriter
 from lmqlc.sources import source_of
 
 if TYPE_CHECKING:
@@ -117,9 +118,15 @@ class F:
         coroutine = self._run(args, kwargs)
         return coroutine if self._is_async else run_coroutine(coroutine)
 
+    async def results(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], writer: OutputWriter | None = None) -> list[Result]:
+        """The results of every branch; `writer` is told the events too."""
+        settings = Settings(default_model=default_model)
+        return await run_program(
+            self.program, args, {**self._settings, **kwargs}, settings if writer is None else settings.listening(writer)
+        )
+
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        results = await run_program(self.program, args, {**self._settings, **kwargs})
-        values = [self._value(result) for result in results]
+        values = [self._value(result) for result in await self.results(args, kwargs)]
         return values[0] if len(values) == 1 else values
 
     def _value(self, result: Result) -> Any:

@@ -22,7 +22,7 @@ from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_k
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stored import is_static
-from lmqlc.runtime.stream import CertainText, HoleStart, TokenEvent
+from lmqlc.runtime.stream import CertainText, TokenEvent
 
 if TYPE_CHECKING:
     from lmqlc.runtime.interpreter import Interpreter
@@ -45,7 +45,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
         await at.run.require_masks(hole, linked)
         decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
         shown = CertainText(linked.phrases)
-        at.emit(HoleStart(hole.name))
+        at.begin(hole.name, ids)
         await _fill(at, decoding, ids, shown, decorators, linked, place)
         written = decoding.written()
         text = written.text[1:] if leading and written.text.startswith(" ") else written.text
@@ -71,7 +71,7 @@ async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) 
         tokenizer = await at.run.tokenizer()
         ids = at.prompt.ids(tokenizer)
         await _budget(at, hole, ids)
-        at.emit(HoleStart(hole.name))
+        at.begin(hole.name, ids)
         ranked = await rank(await at.run.session(), tokenizer, ids, options)
         best = max(range(len(options)), key=lambda i: ranked[i].probability)
         value, text = options[best], str(options[best])
@@ -97,6 +97,11 @@ def _takes_space(kind: type | None, hole_type: object) -> bool:
     from lmqlc.compiler.types import is_plain_text
 
     return is_plain_text(hole_type)
+
+
+def typed_value(hole: HoleIR, hole_type: object, text: str) -> Any:
+    """The value of a text that a decorator gave for a hole. Raises ConstraintViolated where the hole has another type."""
+    return _value(hole_type or number_kind(hole.constraint), text)
 
 
 def _value(hole_type: object, text: str) -> Any:
@@ -126,6 +131,7 @@ async def _fill(
         usage.tokens += not token.forced
         text = shown.feed(decoding.vocabulary.tokens[token.id]) if decoding.reason is None else ""
         at.emit(TokenEvent(decoding.name, token, text))
+        await at.run.drain()
         for function in listeners:
             await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
 
@@ -152,38 +158,17 @@ async def _conclude(
     decorators: Sequence[object],
 ) -> Any:
     """Post decorators, prompt, log; the hole's value."""
-    text, value = final
-    replaced, value = await _decorated(at, text, value, decorators)
-    if replaced is None:
+    decoded, _ = final
+    text, value = await deco.after(decorators, at, *final)
+    if text == decoded:
         tail = tokenizer.encode(written.tail, first=False) if written.tail else []
         at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer)
     else:
-        text = replaced
-        at.prompt.append_text(replaced)
+        at.prompt.append_text(text)
     if decoding.reason is None:
         raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
     at.finished(HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason), shown.rest(written.text))
     if decoding.reason == "length":
-        at.variables[hole.name] = value
+        at.bind(hole.name, value)
         raise EndOfRun
     return value
-
-
-async def _decorated(at: Interpreter, text: str, value: Any, decorators: Sequence[object]) -> tuple[str | None, Any]:
-    """What post decorators make of a hole: the prompt's new text (None: as decoded) and the value.
-
-    A decorator that returns a string sets both, a pair sets value and text, None changes nothing, anything else sets the value.
-    """
-    replaced: str | None = None
-    for function in deco.steps(decorators, "post"):
-        given = await deco.call(function, value, text, at)
-        if given is None:
-            continue
-        if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str) and not isinstance(value, tuple):
-            value, text = given
-            replaced = text
-        elif isinstance(given, str):
-            value = text = replaced = given
-        else:
-            value = given
-    return replaced, value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Coroutine, Sequence
@@ -15,6 +16,7 @@ from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Run, Settings
+from lmqlc.runtime.stream import RunEnd
 
 T = TypeVar("T")
 
@@ -28,9 +30,12 @@ async def execute(program: Program, environment: dict[str, Any], settings: Setti
     run = Run(settings, program.decoder)
     branches = _Branches(run, program, environment)
     try:
-        return await branches.results()
+        results = await branches.results()
+        run.emit(RunEnd(tuple(results), outcome(results)))
+        await run.drain()
     finally:
         await run.close()
+    return results
 
 
 class _Branches:
@@ -109,7 +114,7 @@ def outcome(results: Sequence[Result]) -> Any:
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine from synchronous code; inside a running event loop (a notebook) in a thread of its own."""
+    """Run a coroutine from synchronous code; inside a running event loop (a notebook) in a thread of its own, with the caller's context."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -118,18 +123,27 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def _in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own. An interruption of the waiting caller ends it."""
     values: list[T] = []
     errors: list[BaseException] = []
+    runner = asyncio.Runner()
 
     def work() -> None:
         try:
-            values.append(asyncio.run(coroutine))
+            with runner:
+                values.append(runner.run(coroutine))
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             errors.append(error)
 
-    thread = threading.Thread(target=work, name="lmqlc-run", daemon=True)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="lmqlc-run", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        loop = runner.get_loop()
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread.join()
+        raise
     if errors:
         raise errors[0]
     return values[0]

@@ -21,7 +21,10 @@ from lmqlc.runtime.decoders import takes
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.interpreter import CURRENT
 from lmqlc.runtime.nested import QueryCall
+from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Settings
+from lmqlc.runtime.stream import OutputWriter
+from lmqlc.runtime.writers import as_writer
 
 RUN_OPTIONS = ("model", "decoder", "output_writer")
 """Keywords of a call that choose how to run, beside the decoder's own arguments."""
@@ -79,8 +82,13 @@ class QueryFunction:
 
     async def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the query on a prompt of its own. Inside another query it uses that one's model, unless it names one."""
+        return outcome(await self.results(args, kwargs))
+
+    async def results(self, args: tuple[Any, ...], kwargs: dict[str, Any], writer: OutputWriter | None = None) -> list[Result]:
+        """The results of every branch; `writer` is told the events too."""
         environment = self.environment(args, kwargs)
-        return outcome(await execute(self.program, environment, self._settings(self._split(kwargs)[1])))
+        settings = self._settings(self._split(kwargs)[1])
+        return await execute(self.program, environment, settings if writer is None else settings.listening(writer))
 
     def _split(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Keywords of the function itself, and those of the run."""
@@ -106,7 +114,7 @@ def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
         model=given["model"] if given.get("model") is not None else settings.model,
         decoder=given.get("decoder") or settings.decoder,
         options={**settings.options, **rest},
-        writers=(*settings.writers, writer) if writer is not None else settings.writers,
+        writers=(*settings.writers, as_writer(writer)) if writer is not None else settings.writers,
     )
 
 

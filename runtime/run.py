@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
 from lmqlc.compiler.ir import HoleIR
@@ -36,6 +36,10 @@ class Settings:
     writers: Sequence[OutputWriter] = ()
     progress: Progress | None = None
     stored: StoredAutomata | None = None
+
+    def listening(self, writer: OutputWriter) -> Settings:
+        """These settings with one more writer."""
+        return replace(self, writers=(*self.writers, writer))
 
 
 class Run:
@@ -124,10 +128,18 @@ class Run:
         if self._batch is not None and self._batch.branches > 1:
             self._batch.branches -= 1
 
-    def emit(self, event: Event) -> None:
-        """Tell everybody who listens."""
+    def emit(self, event: Event, branch: int = 0) -> None:
+        """Tell everybody who listens to the event's branch."""
         for writer in self.settings.writers:
-            writer.write(event)
+            if branch == 0 or getattr(writer, "every_branch", False):
+                writer.write(event)
+
+    async def drain(self) -> None:
+        """Wait for listeners that are behind."""
+        for writer in self.settings.writers:
+            wait = getattr(writer, "drain", None)
+            if wait is not None:
+                await wait()
 
     async def require_masks(self, hole: HoleIR, linked: LinkedHole) -> None:
         """Raise UnsupportedConstraint where the model's backend cannot hold a constraint."""

@@ -150,7 +150,7 @@ class TestRun:
 
         writer = Writer()
         lmqlc.run_sync(HI, model=scripted("Bob"), output_writer=writer)
-        assert writer.events == ["TextEvent", "HoleStart", "TokenEvent", "TokenEvent", "TokenEvent", "HoleEnd"]
+        assert writer.events == ["TextEvent", "HoleStart", "TokenEvent", "TokenEvent", "TokenEvent", "HoleEnd", "ValueEvent", "RunEnd"]
 
 
 LIMIT = 2
