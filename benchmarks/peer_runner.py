@@ -1,8 +1,8 @@
-"""One engine for constrained text and one checkpoint, in a process of its own: started by `benchmarks.peers` with that engine's interpreter.
+"""One engine for constrained text and one checkpoint, in a process of its own: started by `benchmarks.peers` with an interpreter that has it.
 
-Reads a line of JSON per run, `{"row": …, "prompt": …}`, and answers with a line: milliseconds of CPU time and of the clock, the model's forward
-passes, and the text. The engine, its default settings and greedy choices: what its documentation shows for the task. Needs nothing of lmqlc
-unless it runs lmqlc.
+Reads a line of JSON per run, `{"row": …, "prompt": …}`, and answers with a line: milliseconds of CPU time and of the clock, the forward
+passes of the model, and the text. Every engine runs with its default settings and greedy choices, called as its documentation shows for the
+task. Needs nothing of lmqlc unless it runs lmqlc.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-NAMES = "Ada, Ben, Cleo, Dan, Eve, Finn, Gus, Hana, Ida, Jon, Kim, Leo, Mia, Nora, Olaf, Pia, Quinn, Rosa, Sven, Tess".split(", ")
+NAMES = [
+    "Ada", "Ben", "Cleo", "Dan", "Eve", "Finn", "Gus", "Hana", "Ida", "Jon",
+    "Kim", "Leo", "Mia", "Nora", "Olaf", "Pia", "Quinn", "Rosa", "Sven", "Tess",
+]  # fmt: skip
 DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 WORDS, AGE = "[A-Za-z ]{1,20}", "[0-9]{1,3}"
 ROWS = ("date", "record", "choice")

@@ -3,8 +3,8 @@
 python -m benchmarks.peers guidance=PYTHON outlines=PYTHON [--config 124m] [--repeats 9] [--checkpoint FOLDER]
 
 PYTHON is the interpreter of an environment with that library: `pip install guidance==0.3.1 "transformers<5" torch==2.13.0` in one,
-`pip install outlines==1.3.3 transformers torch==2.13.0` in another. lmqlc runs in this one. The checkpoint (GPT-2's size, random weights) is
-made on the spot and read by all of them.
+`pip install outlines==1.3.3 transformers torch==2.13.0` in another. lmqlc runs in this one. The checkpoint (GPT-2's size, random weights)
+is made on the spot and read by all of them.
 
 The engines take turns, run by run; each run has a prompt of its own, so that no engine finds it in a cache. What an engine compiles for a
 constraint is compiled in a run before the first one that counts. Medians of CPU time of the engine's process (and of the clock, which the
