@@ -1,4 +1,4 @@
-"""One engine for constrained text and one checkpoint, in a process of its own: started by `benchmarks.peers` with an interpreter that has it.
+"""One engine for constrained text and one checkpoint, in a process of its own: started by `benchmarks.peers`.
 
 Reads a line of JSON per run, `{"row": …, "prompt": …}`, and answers with a line: milliseconds of CPU time and of the clock, the forward
 passes of the model, and the text. Every engine runs with its default settings and greedy choices, called as its documentation shows for the
