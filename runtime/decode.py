@@ -43,14 +43,17 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
         place = Place(budget.tokens, hole.follow, leading, at.program.source)
         linked = await _link(at, hole, constraint, place)
         await at.run.require_masks(hole, linked)
-        decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
+        heals = at.run.decoder.token_healing and not linked.elsewhere
+        taken, heal = at.prompt.taken_back(tokenizer) if heals else (0, b"")
+        decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases, heal)
         shown = CertainText(linked.phrases)
-        at.begin(hole.name, ids)
-        await _fill(at, decoding, ids, shown, decorators, linked, place)
+        kept = ids[: len(ids) - taken] if decoding.heals else ids
+        at.begin(hole.name, kept)
+        await _fill(at, decoding, ids, len(kept), shown, decorators, linked, place)
         written = decoding.written()
         text = written.text[1:] if leading and written.text.startswith(" ") else written.text
         value = _value(kind or hole_type, text)
-        return await _conclude(at, hole, tokenizer, decoding, written, shown, (text, value), decorators)
+        return await _conclude(at, hole, tokenizer, decoding, written, taken, shown, (text, value), decorators)
 
 
 async def _link(at: Interpreter, hole: HoleIR, constraint: Constraint, place: Place) -> LinkedHole:
@@ -117,19 +120,21 @@ async def _fill(
     at: Interpreter,
     decoding: HoleRun,
     ids: Sequence[int],
+    kept: int,
     shown: CertainText,
     decorators: Sequence[object],
     linked: LinkedHole,
     place: Place,
 ) -> None:
-    """Let the decoder, or the session, fill a hole; tokens are counted, shown and told to streaming decorators as they come."""
+    """Let the decoder, or the session, fill a hole; tokens are counted, shown and told to streaming decorators as they come. kept: how many
+    ids of the prompt are not taken back."""
     listeners = deco.steps(decorators, "streaming")
     usage = at.log.usage
 
     async def told(token: TokenResult) -> None:
         usage.forced += token.forced
         usage.tokens += not token.forced
-        text = shown.feed(decoding.vocabulary.tokens[token.id]) if decoding.reason is None else ""
+        text = shown.feed(decoding.last_bytes()) if decoding.reason is None else ""
         at.emit(TokenEvent(decoding.name, token, text))
         await at.run.drain()
         for function in listeners:
@@ -141,10 +146,10 @@ async def _fill(
         assert isinstance(session, DecodesHoles)
         await fill_elsewhere(session, hole_request(decoding, ids, linked, place, at.run.decoder, seed), decoding, told)
     elif decoding.reason is None:
-        await at.run.begin_hole(decoding.name, ids)
+        await at.run.begin_hole(decoding.name, ids, kept)
         batch = await at.run.batch()
         random = np.random.default_rng(seed)
-        await at.run.decoder.fill(decoding, ids, batch.ask, told, random)
+        await at.run.decoder.fill(decoding, ids[:kept], batch.ask, told, random)
 
 
 async def _conclude(
@@ -153,6 +158,7 @@ async def _conclude(
     tokenizer: Tokenizer,
     decoding: HoleRun,
     written: Written,
+    taken: int,
     shown: CertainText,
     final: tuple[str, Any],
     decorators: Sequence[object],
@@ -162,12 +168,13 @@ async def _conclude(
     text, value = await deco.after(decorators, at, *final)
     if text == decoded:
         tail = tokenizer.encode(written.tail, first=False) if written.tail else []
-        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer)
+        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer, instead_of=taken if written.healed else 0)
     else:
         at.prompt.append_text(text)
     if decoding.reason is None:
         raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
-    at.finished(HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason), shown.rest(written.text))
+    result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, decoding.healed)
+    at.finished(result, shown.rest(written.text))
     if decoding.reason == "length":
         at.bind(hole.name, value)
         raise EndOfRun

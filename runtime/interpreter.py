@@ -130,9 +130,8 @@ class Interpreter:
         from lmqlc.compiler.masks.compose import text_holds
 
         hole = next(hole for hole in reversed(self.log.holes) if hole.name == name)
-        count = sum(bool(token.text) for token in hole.tokens)
         bound = whole_constraint(self.program.conditions[condition], tuple(slots), None)
-        return text_holds(bound, hole.text, count, source=self.program.source)
+        return text_holds(bound, hole.text, hole.count, source=self.program.source)
 
     def import_star(self, module: str | None, level: int) -> None:
         """`from module import *` into the program's globals."""

@@ -19,6 +19,8 @@ class HoleResult:
     text: the final text. In the prompt one space may stand before it, where the hole is a number or of a plain-text type.
     value: what the program sees. tokens: as decoded, with the token that ended the hole (end-of-text, the following text) and the
     parts of tokens that a stop cut off. prompt_ids: what the model had read before. seconds: from the hole's start to its end.
+    healed: text at the end of the prompt that was taken back and is the beginning of the first token's; where it is all of it, that token
+    is no part of the hole's text.
     """
 
     name: str
@@ -28,6 +30,13 @@ class HoleResult:
     finish_reason: FinishReason
     prompt_ids: tuple[int, ...] = ()
     seconds: float = field(default=0.0, compare=False)
+    healed: str = ""
+
+    @property
+    def count(self) -> int:
+        """The tokens that write the hole's text, those with text that was cut included: what `len(TOKENS(X))` is about."""
+        put_back = bool(self.healed) and self.tokens[0].text == self.healed
+        return sum(bool(token.text) for token in self.tokens) - put_back
 
     @property
     def logprob(self) -> float:
@@ -46,6 +55,7 @@ class HoleResult:
             "text": self.text,
             "value": plain(self.value),
             "finish_reason": self.finish_reason,
+            "healed": self.healed,
             "logprob": plain(self.logprob),
             "tokens": [{"id": t.id, "text": t.text, "logprob": plain(t.logprob), "forced": t.forced} for t in self.tokens],
         }

@@ -117,11 +117,12 @@ class Run:
             self._batch.branches = self.decoder.n
         return self._batch
 
-    async def begin_hole(self, name: str, prompt: Sequence[int]) -> None:
-        """Tell a session that wants to know (a scripted model's) that a hole begins after these ids."""
+    async def begin_hole(self, name: str, prompt: Sequence[int], kept: int) -> None:
+        """Tell a session that wants to know that a hole begins after these ids, of which only the first `kept` may be asked about: the
+        others were taken back."""
         begin = getattr(await self.session(), "begin_hole", None)
         if begin is not None:
-            begin(name, prompt)
+            begin(name, prompt, kept)
 
     def branch_ended(self) -> None:
         """A branch asks no more; the others need not wait for it."""
