@@ -173,7 +173,7 @@ async def _conclude(
         at.prompt.append_text(text)
     if decoding.reason is None:
         raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
-    result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, decoding.healed)
+    result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, healed=decoding.healed)
     at.finished(result, shown.rest(written.text))
     if decoding.reason == "length":
         at.bind(hole.name, value)
