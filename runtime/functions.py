@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import functools
 import inspect
 import re
@@ -10,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import FrameType, MethodType, ModuleType
+from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from lmqlc.compiler.ir import INTERPRETER, Program
@@ -54,6 +55,8 @@ class QueryFunction:
         self._namespace = namespace
         self._captured = dict(captured)
         self.__signature__ = inspect.signature(function)
+        if self.is_async:
+            _mark_async(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.is_async or _in_program(sys._getframe(1)):
@@ -75,7 +78,13 @@ class QueryFunction:
         except TypeError as error:
             raise ArgumentError(f"{self._function.__name__}(): {error}") from None
         bound.apply_defaults()
-        around = {**getattr(self._function, "__globals__", {}), **self._captured, **inspect.getclosurevars(self._function).nonlocals}
+        own_name = {self._function.__name__: self}
+        around = {
+            **getattr(self._function, "__globals__", {}),
+            **own_name,
+            **self._captured,
+            **inspect.getclosurevars(self._function).nonlocals,
+        }
         environment = environment_for(self._namespace, {**around, "__name__": self._function.__module__, **bound.arguments})
         bind_arguments(self.program, (), {}, known=environment)
         return environment
@@ -106,16 +115,44 @@ class QueryFunction:
 
 
 def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """Settings with a call's own keywords: `model`, `decoder`, `output_writer`, and arguments of the decoder."""
+    """Settings with a call's own keywords: `model`, `decoder`, `output_writer`, and arguments of the decoder. Arguments that were set for
+    another decoder, and that the new one does not take, are left out."""
     rest = {key: value for key, value in given.items() if key not in RUN_OPTIONS}
-    writer = given.get("output_writer")
+    writer, decoder, options = given.get("output_writer"), given.get("decoder"), settings.options
+    if decoder and options and decoder != settings.decoder:
+        taken = takes(decoder)
+        options = {key: value for key, value in options.items() if key in taken}
     return replace(
         settings,
         model=given["model"] if given.get("model") is not None else settings.model,
-        decoder=given.get("decoder") or settings.decoder,
-        options={**settings.options, **rest},
+        decoder=decoder or settings.decoder,
+        options={**options, **rest},
         writers=(*settings.writers, as_writer(writer)) if writer is not None else settings.writers,
     )
+
+
+def _mark_async(function: Any) -> None:
+    """Let frameworks see that calls are awaited: `inspect.iscoroutinefunction`, before Python 3.12 that of asyncio."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
+    else:
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+
+
+def function_of(program: Program, *, is_async: bool) -> Callable[..., Any]:
+    """A function with a program's arguments for its parameters; it is never called."""
+    required = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in program.parameters]
+    code = _awaited_stub.__code__ if is_async else _stub.__code__
+    function = FunctionType(code, {"__name__": "__lmql__"}, "query")
+    function.__signature__ = inspect.Signature(required)  # type: ignore[attr-defined]
+    function.__doc__ = program.source.text
+    return function
+
+
+def _stub(*_args: Any, **_kwargs: Any) -> None: ...
+
+
+async def _awaited_stub(*_args: Any, **_kwargs: Any) -> None: ...
 
 
 def program_source(function: Callable[..., Any]) -> Source:

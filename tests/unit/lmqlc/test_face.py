@@ -234,8 +234,9 @@ def test_f_gives_the_value_of_its_hole() -> None:
 class TestModels:
     def test_generate_and_score(self) -> None:
         model = lmqlc.model("scripted:Bob")
-        assert model.generate_sync("Hi ") == "Bob"
-        assert lmqlc.generate_sync("Hi {x} [Y] ", model, max_tokens=2) == "Bo"
+        assert model.generate_sync("Hi ") == "Hi Bob"
+        assert lmqlc.generate_sync("Hi {x} [Y] ", 2, model) == "Hi {x} [Y] Bo"
+        assert asyncio.run(lmqlc.generate("Hi ", model=model, decoder="sample", n=2, temperature=0)) == ["Hi Bob", "Hi Bob"]
         scores = model.score_sync("Hi ", ["Bob", "Ann"])
         assert scores.argmax() in ("Bob", "Ann")
         assert sum(scores.probs()) == pytest.approx(1.0)
