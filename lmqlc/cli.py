@@ -39,7 +39,7 @@ Examples:
   lmqlc run packing.lmql
   lmqlc run packing.lmql --model local:gpt2 --decoder "sample(temperature=0.7, seed=1)"
   lmqlc run ask.lmql --arg question="Who wrote Faust?" --arg n=3 --json
-  lmqlc run packing.lmqlc --no-stream --time
+  lmqlc run packing.lmqlc --no-stream --time --certificate packing.json
 """,
 )
 @click.argument("query")
@@ -50,12 +50,42 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON: prompt, holes with tokens, variables, usage.")
 @click.option("--stream/--no-stream", default=None, help="Show the prompt as it grows, on standard error. Default: on a terminal.")
+@click.option("--certificate", metavar="FILE", help="Write what it takes to repeat the run, as JSON; `lmqlc verify FILE` repeats it.")
 @click.option("--time", "timed", is_flag=True, help="Print what the run cost, on standard error.")
-def run(query: str, model: str | None, decoder: str | None, args: tuple[str, ...], as_json: bool, stream: bool | None, timed: bool) -> None:
+def run(
+    query: str,
+    model: str | None,
+    decoder: str | None,
+    args: tuple[str, ...],
+    as_json: bool,
+    stream: bool | None,
+    certificate: str | None,
+    timed: bool,
+) -> None:
     """Run QUERY: a .lmql program, a compiled .lmqlc, or - for standard input."""
     from lmqlc.run_command import run_command
 
-    run_command(query, model=model, decoder=decoder, args=args, as_json=as_json, stream=stream, timed=timed)
+    run_command(query, model=model, decoder=decoder, args=args, as_json=as_json, stream=stream, certificate=certificate, timed=timed)
+
+
+@cli.command(
+    short_help="Repeat the runs of a certificate.",
+    epilog="""\b
+Examples:
+  lmqlc run packing.lmql --certificate packing.json
+  lmqlc verify packing.json
+  lmqlc verify packing.json --model local:gpt2   is it the same on another model?
+""",
+)
+@click.argument("certificate")
+@click.option("--query", metavar="FILE", help="The program that was run, where the certificate does not hold all of it.")
+@click.option("--model", metavar="M", help="The model, where the certificate cannot name it, or another one is to be tried.")
+@click.option("--arg", "args", metavar="K=V", multiple=True, help="An argument that the certificate does not hold.")
+def verify(certificate: str, query: str | None, model: str | None, args: tuple[str, ...]) -> int:
+    """Repeat the runs of CERTIFICATE, a file of `lmqlc run --certificate`, and print what differs; exits with 1 where something does."""
+    from lmqlc.verify_command import verify_command
+
+    return verify_command(certificate, query=query, model=model, args=args)
 
 
 @cli.command(

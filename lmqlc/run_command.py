@@ -30,7 +30,15 @@ from lmqlc.tracebacks import ProgramFailed, at_fault
 
 
 def run_command(
-    query: str, *, model: str | None, decoder: str | None, args: Sequence[str], as_json: bool, stream: bool | None, timed: bool
+    query: str,
+    *,
+    model: str | None,
+    decoder: str | None,
+    args: Sequence[str],
+    as_json: bool,
+    stream: bool | None,
+    certificate: str | None = None,
+    timed: bool,
 ) -> None:
     """Run a program and print what it gives."""
     _write_utf8()
@@ -44,7 +52,13 @@ def run_command(
     writer = TerminalWriter(sys.stderr, colour=uses_colour(sys.stderr))
     shows = sys.stderr.isatty() if stream is None else stream
     settings = replace(
-        settings_of(compiled), model=model, decoder=name, options=options, writers=(writer,) if shows else (), progress=progress
+        settings_of(compiled),
+        model=model,
+        decoder=name,
+        options=options,
+        writers=(writer,) if shows else (),
+        progress=progress,
+        certificate=certificate,
     )
     ready = time.perf_counter()
     try:

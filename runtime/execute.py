@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lmqlc.compiler.ir import Program
@@ -16,18 +16,40 @@ from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Run, Settings
+from lmqlc.runtime.spans import run_span
 from lmqlc.runtime.stream import RunEnd
+from lmqlc.runtime.trace import recorded
 
 T = TypeVar("T")
 
 
-async def execute(program: Program, environment: dict[str, Any], settings: Settings) -> list[Result]:
+async def execute(
+    program: Program, environment: dict[str, Any], settings: Settings, arguments: Mapping[str, Any] | None = None
+) -> list[Result]:
     """Run a program with these globals; the results of its branches, likeliest first.
 
+    arguments: what the caller gave, for certificates; without it, the values of the program's free names.
     An exception of the program comes out unchanged. What the run had produced is on it: `result` of an LmqlError, `lmql_result` of any
     other exception that takes attributes.
     """
-    run = Run(settings, program.decoder)
+    if arguments is None:
+        arguments = {name: environment[name] for name in program.parameters if name in environment}
+    with recorded(program, arguments, settings.certificate) as record, run_span(program.source.name, settings) as (settings, spans):
+        run = Run(settings, program.decoder)
+        try:
+            results = await _results(run, program, environment)
+        finally:
+            if record is not None:
+                record.complete(run)
+            if spans is not None:
+                spans.ended(run)
+        if record is not None:
+            record.results = results
+    return results
+
+
+async def _results(run: Run, program: Program, environment: dict[str, Any]) -> list[Result]:
+    """The results of a run, shown to everybody who listens."""
     branches = _Branches(run, program, environment)
     try:
         results = await branches.results()

@@ -27,7 +27,7 @@ from lmqlc.runtime.run import Settings
 from lmqlc.runtime.stream import OutputWriter
 from lmqlc.runtime.writers import as_writer
 
-RUN_OPTIONS = ("model", "decoder", "output_writer")
+RUN_OPTIONS = ("model", "decoder", "output_writer", "certificate")
 """Keywords of a call that choose how to run, beside the decoder's own arguments."""
 
 
@@ -96,8 +96,11 @@ class QueryFunction:
     async def results(self, args: tuple[Any, ...], kwargs: dict[str, Any], writer: OutputWriter | None = None) -> list[Result]:
         """The results of every branch; `writer` is told the events too."""
         environment = self.environment(args, kwargs)
-        settings = self._settings(self._split(kwargs)[1])
-        return await execute(self.program, environment, settings if writer is None else settings.listening(writer))
+        own, options = self._split(kwargs)
+        settings = self._settings(options)
+        bound = self.__signature__.bind(*args, **own)
+        bound.apply_defaults()
+        return await execute(self.program, environment, settings if writer is None else settings.listening(writer), bound.arguments)
 
     def _split(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Keywords of the function itself, and those of the run."""
@@ -115,8 +118,8 @@ class QueryFunction:
 
 
 def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """Settings with a call's own keywords: `model`, `decoder`, `output_writer`, and arguments of the decoder. Arguments that were set for
-    another decoder, and that the new one does not take, are left out."""
+    """Settings with a call's own keywords: those of `RUN_OPTIONS`, and arguments of the decoder. Arguments that were set for another
+    decoder, and that the new one does not take, are left out."""
     rest = {key: value for key, value in given.items() if key not in RUN_OPTIONS}
     writer, decoder, options = given.get("output_writer"), given.get("decoder"), settings.options
     if decoder and options and decoder != settings.decoder:
@@ -127,6 +130,7 @@ def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
         model=given["model"] if given.get("model") is not None else settings.model,
         decoder=decoder or settings.decoder,
         options={**options, **rest},
+        certificate=given.get("certificate", settings.certificate),
         writers=(*settings.writers, as_writer(writer)) if writer is not None else settings.writers,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
 from lmqlc.compiler.ir import HoleIR
@@ -27,6 +28,7 @@ class Settings:
     decoder, options: go before the program's header, argument by argument. An argument of the header that another decoder does not
         take is left out.
     stored: linked constraints from the program's artifact.
+    certificate: where the run's certificate goes: a path, a function of it, True for standard output, None for nowhere.
     """
 
     model: ModelValue = None
@@ -36,6 +38,7 @@ class Settings:
     writers: Sequence[OutputWriter] = ()
     progress: Progress | None = None
     stored: StoredAutomata | None = None
+    certificate: Any = None
 
     def listening(self, writer: OutputWriter) -> Settings:
         """These settings with one more writer."""
@@ -74,7 +77,17 @@ class Run:
     def seed_of(self, branch: int, hole: int) -> tuple[int, int, int]:
         """The seed of a hole's random generator: by the decoder's `seed` (a fresh one where it has none), the branch, and how many
         holes of the branch came before it. So what a hole says depends neither on the other branches nor on where it is decoded."""
-        return (self._entropy if self.decoder.seed is None else self.decoder.seed, branch, hole)
+        return (self.seed, branch, hole)
+
+    @property
+    def seed(self) -> int:
+        """The decoder's seed; the one that was drawn where none was given."""
+        return self._entropy if self.decoder.seed is None else self.decoder.seed
+
+    @property
+    def opened(self) -> Backend | None:
+        """The model, where the run has needed one."""
+        return self._backend
 
     def set_model(self, value: ModelValue) -> None:
         """The program's `from` clause."""
