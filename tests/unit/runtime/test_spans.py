@@ -12,7 +12,6 @@ from opentelemetry.sdk import trace as sdk
 import lmqlc
 from lmqlc.backends.scripted import scripted
 
-
 TEXT = '"{word}: [X]," where len(X) == 2\n" [Y]" where Y in ["yes", "no"]'
 
 
