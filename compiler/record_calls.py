@@ -1,7 +1,7 @@
 """The form of a program's body whose branches can be copied: what reaches outside the program goes through the interpreter.
 
 A copied branch runs the program again from its start, and is told what calls gave the first time (`lmqlc.runtime.effects`). For that, every
-call `f(x)` of the program's code, plain functions, lambdas and classes included, becomes `__lmql__.effect(f, x)`; awaited values, the
+call `f(x)` of the program's code, plain functions, lambdas and classes included, becomes `__lmql__.through(f)(x)`; awaited values, the
 iterables of loops and the context managers of `with` pass through the interpreter too. What must see its caller's frame (`super()`,
 `locals()` …) stays as written, and so do annotations, which some libraries read as text.
 
@@ -18,6 +18,7 @@ from lmqlc.compiler.lower_calls import host
 from lmqlc.compiler.rebuild import Rebuilder, at
 
 _SEES_FRAME = frozenset({"super", "locals", "vars", "dir", "eval", "exec", "globals", "__import__"})
+_LISTS_NAMES = frozenset({"locals", "vars", "dir"})
 F = TypeVar("F", ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -26,12 +27,24 @@ def record_calls(body: ast.Module) -> ast.Module:
     return _Recorder().rebuild(body)
 
 
+def header_arguments(body: ast.Module) -> frozenset[str]:
+    """The names of the arguments in the header of a program's lowered body."""
+    for node in ast.walk(body):
+        if _host_method(node) == "configure":
+            assert isinstance(node, ast.Call)
+            return frozenset(str(key.value) for key in getattr(node.args[1], "keys", []) if isinstance(key, ast.Constant))
+    return frozenset()
+
+
 class _Recorder(Rebuilder):
     def visit_Call(self, node: ast.Call) -> ast.Call:
         new = self.rebuild(node)
-        if _host_method(node) is not None or (isinstance(node.func, ast.Name) and node.func.id in _SEES_FRAME):
+        if _host_method(node) is not None:
             return new
-        return at(ast.Call(ast.Attribute(ast.Name(INTERPRETER, ast.Load()), "effect", ast.Load()), [new.func, *new.args], new.keywords), node)
+        if isinstance(node.func, ast.Name) and node.func.id in _SEES_FRAME:
+            lists = node.func.id in _LISTS_NAMES and not node.args and not node.keywords
+            return at(host("visible", new), node) if lists else new
+        return self._through_call("through", new)
 
     def visit_Await(self, node: ast.Await) -> ast.Await:
         method = _host_method(node.value)
@@ -40,15 +53,24 @@ class _Recorder(Rebuilder):
             return self.rebuild(node, value=self._awaited_call(node.value))
         if method is not None:
             return self.rebuild(node)
-        return self.rebuild(node, value=at(host("awaited", self.visit(node.value)), node))
+        return self.rebuild(node, value=self._through("awaited", node.value))
 
     def _awaited_call(self, node: ast.Call) -> ast.Call:
-        """`__lmql__.call(f(x))` as `__lmql__.effect_awaited(f, x)`."""
-        new = self.visit(node.args[0])
-        if isinstance(new, ast.Call) and _host_method(new) == "effect":
-            assert isinstance(new.func, ast.Attribute)
-            return self.rebuild(new, func=self.rebuild(new.func, attr="effect_awaited"), args=new.args, keywords=new.keywords)
-        return self.rebuild(node, args=[new])
+        """`__lmql__.call(f(x))` as `__lmql__.call(__lmql__.through_awaited(f)(x))`."""
+        called = self.visit(node.args[0])
+        if isinstance(called, ast.Call) and _host_method(called.func) == "through":
+            assert isinstance(called.func, ast.Call)
+            function = self._through_awaited(called.func)
+            called = ast.copy_location(ast.Call(function, called.args, called.keywords), called)
+        return self.rebuild(node, args=[called])
+
+    @staticmethod
+    def _through_awaited(node: ast.Call) -> ast.Call:
+        return at(host("through_awaited", *node.args), node)
+
+    def _through_call(self, method: str, node: ast.Call) -> ast.Call:
+        function = at(host(method, node.func), node.func)
+        return ast.copy_location(ast.Call(function, node.args, node.keywords), node)
 
     def visit_For(self, node: ast.For) -> ast.For:
         return self.rebuild(node, iter=self._through("iterate", node.iter))

@@ -108,7 +108,8 @@ class Before:
 
 def named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[Key, Any]:
     """Arguments by position and by name."""
-    return {**dict(enumerate(args)), **kwargs}
+    found: dict[Key, Any] = dict(enumerate(args))
+    return found | dict(kwargs)
 
 
 def _items(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -33,6 +33,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
 
     Raises UnsatisfiableConstraint and ContextOverflow before the model is called, EndOfRun where the run's length is reached.
     """
+    at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
         tokenizer = await at.run.tokenizer()
         ids = at.prompt.ids(tokenizer)
@@ -70,6 +71,7 @@ async def _link(at: Interpreter, hole: HoleIR, constraint: Constraint, place: Pl
 
 async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) -> Any:
     """Rank the options of a `distribution` clause; the likeliest is the hole's value and stands in the prompt."""
+    at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
         tokenizer = await at.run.tokenizer()
         ids = at.prompt.ids(tokenizer)

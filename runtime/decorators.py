@@ -103,7 +103,9 @@ async def after(decorators: Sequence[object], context: object, text: str, value:
 
 async def call(function: Callable[..., Any], *arguments: object) -> Any:
     """Call a decorator with as many of the arguments as it takes; awaited where it is async."""
-    value = function(*arguments[: _arity(function, len(arguments))])
+    taken = arguments[: _arity(function, len(arguments))]
+    effects = getattr(arguments[-1], "effects", None)
+    value = function(*taken) if effects is None else await effects.call_awaited(function, *taken)
     return await value if inspect.isawaitable(value) else value
 
 

@@ -21,6 +21,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import BuiltinFunctionType
 from typing import Any, Literal
 
 from lmqlc.grammar.errors import LmqlError
@@ -73,34 +74,42 @@ class Effects:
 
     # -- calls --------------------------------------------------------------------------------------------------------------------
 
-    def call(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, always: bool = False) -> Any:
+    def calls_itself(self, function: Any) -> bool:
+        """A call of the function is made by the program's own code: nothing is recorded of it, whatever its arguments."""
+        return self._direct or self.boundary.is_inside(function)
+
+    def call(self, function: Callable[..., Any], always: bool, /, *args: Any, **kwargs: Any) -> Any:
         """Make a call, or tell what it gave. always: it reaches outside, whatever it is."""
         if self._direct or not (always or self.boundary.reaches_outside(function, args, kwargs)):
             return function(*args, **kwargs)
+        if type(function) is BuiltinFunctionType and type(function.__self__) in CONTAINERS:
+            receiver: Any = function.__self__  # an argument too, which the call may change
+            function, args = getattr(type(receiver), function.__name__), (receiver, *args)
         name = _name(function)
         if self.telling:
             entry = self._next(name)
-            return function(*args, **kwargs) if entry.kind == "again" else self._give(entry, args, kwargs)
+            return self._again(function, args, kwargs) if entry.kind == "again" else self._give(entry, args, kwargs)
         before = Before.of(args, kwargs)
         try:
             value = self._make(function, args, kwargs)
         except Exception as error:
             self._add(Entry(name, "error", error))
             raise
-        if _is_call(value):
+        if _is_call(value) or self.boundary.decorates(value, args):
             self._add(Entry(name, "again"))
         else:
             self._keep(name, value, before)
         return value
 
-    async def call_awaited(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    async def call_awaited(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Make a call and await what it gives, where that is a coroutine or the call of a query; or tell what came of it."""
-        if self._direct or not self.boundary.reaches_outside(function, args, kwargs):
-            value = function(*args, **kwargs)
+        if type(function) is BuiltinFunctionType or self._direct or not self.boundary.reaches_outside(function, args, kwargs):
+            value = self.call(function, False, *args, **kwargs)  # it gives no coroutine, or makes it here
             return await self.awaited(value, _name(function)) if _is_call(value) else value
         name = _name(function)
         if self.telling:
-            return self._give(self._next(name), args, kwargs)
+            entry = self._next(name)
+            return self._again(function, args, kwargs) if entry.kind == "again" else self._give(entry, args, kwargs)
         before = Before.of(args, kwargs)
         try:
             value = self._make(function, args, kwargs)
@@ -109,12 +118,15 @@ class Effects:
         except Exception as error:
             self._add(Entry(name, "error", error))
             raise
-        self._keep(name, value, before)
+        if self.boundary.decorates(value, args):
+            self._add(Entry(name, "again"))
+        else:
+            self._keep(name, value, before)
         return value
 
     async def awaited(self, value: Any, name: str = "await") -> Any:
         """Await a value, or tell what came of it. Coroutines of the program itself run again."""
-        if self._direct or self.boundary.owns_coroutine(value):
+        if self._direct or self.boundary.owns_coroutine(value) or getattr(value, "cr_code", None) is _CALL_AWAITED:
             return await value
         if self.telling:
             return self._give(self._next(name), [value], {})
@@ -140,11 +152,14 @@ class Effects:
 
     def manage(self, value: Any) -> Any:
         """The context manager of a `with`."""
-        return _Managed(self, value) if self._is_shared(value) else value
+        return _Managed(self, value) if self._manages_outside(value) else value
 
     def manage_async(self, value: Any) -> Any:
         """The context manager of an `async with`."""
-        return _ManagedAsync(self, value) if self._is_shared(value) else value
+        return _ManagedAsync(self, value) if self._manages_outside(value) else value
+
+    def _manages_outside(self, value: Any) -> bool:
+        return not self._direct and (self.boundary.shares(value) or self.boundary.is_foreign(value))
 
     def _is_shared(self, value: Any) -> bool:
         return type(value) not in ATOMS and not self._direct and self.boundary.shares(value)
@@ -159,7 +174,7 @@ class Effects:
 
         while True:
             try:
-                yield self.call(next_item, [], {}, always=True)
+                yield self.call(next_item, True)
             except StopIteration:
                 return
 
@@ -210,11 +225,16 @@ class Effects:
         entry = self.entries[self._at]
         if entry.name != name or (kind is not None) != (entry.kind == "hole"):
             raise LmqlError(
-                f"a copy of a branch took another way through the program: it came to `{name}` where the branch had come to `{entry.name}`. "
-                "What a program does must depend only on its arguments, its holes and the calls it makes"
+                f"a copy of a branch took another way through the program: it came to `{name}`, the branch had come to `{entry.name}`. What"
+                " a program does must depend only on its arguments, its holes and the calls it makes"
             )
         self._at += 1
         return entry
+
+    def _again(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        value = self._make(function, args, kwargs)
+        self.boundary.decorates(value, args)
+        return value
 
     def _give(self, entry: Entry, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         for value in (*args, *kwargs.values()):
@@ -237,6 +257,9 @@ class Effects:
         self._at = len(self.entries)
 
 
+_CALL_AWAITED = Effects.call_awaited.__code__
+
+
 class _Managed:
     """A context manager that branches share."""
 
@@ -245,10 +268,10 @@ class _Managed:
         self._value = value
 
     def __enter__(self) -> Any:
-        return self._effects.call(type(self._value).__enter__, [self._value], {}, always=True)
+        return self._effects.call(type(self._value).__enter__, True, self._value)
 
     def __exit__(self, *error: Any) -> Any:
-        return self._effects.call(type(self._value).__exit__, [self._value, *error], {}, always=True)
+        return self._effects.call(type(self._value).__exit__, True, self._value, *error)
 
 
 class _ManagedAsync:

@@ -6,14 +6,15 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.budget import EndOfRun
-from lmqlc.runtime.decoders.base import BaseDecoder
+from lmqlc.runtime.effects import Effects, environment_copies
 from lmqlc.runtime.interpreter import Interpreter
+from lmqlc.runtime.outside import Boundary
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Run, Settings
 from lmqlc.runtime.spans import run_span
@@ -61,42 +62,53 @@ async def _results(run: Run, program: Program, environment: dict[str, Any]) -> l
 
 
 class _Branches:
-    """The branches of one run. The first one starts alone; the others start once the header has said how many there are."""
+    """The branches of one run. The first one runs alone up to its first hole; the others are copies of it from there."""
 
     def __init__(self, run: Run, program: Program, environment: dict[str, Any]) -> None:
         self._run = run
         self._program = program
-        self._environment = environment
         self._started = time.perf_counter()
         self._tasks: list[asyncio.Task[Result]] = []
-        run.on_configured = self._start_others
+        self._effects: Effects | None = None
+        self._globals: Callable[[], dict[str, Any]] = lambda: environment
+        if run.may_branch(program):
+            from lmqlc.compiler.code import names_in
+
+            self._effects = Effects(Boundary())
+            names = names_in(run.recording_code(program))
+            self._globals = environment_copies(environment, names, self._effects.boundary)
+            run.on_hole = self._start_others
 
     async def results(self) -> list[Result]:
-        first = asyncio.ensure_future(self._branch(0))
+        first = asyncio.ensure_future(self._branch(0, self._effects))
         self._tasks.append(first)
-        if self._run.decoder.n > 1:
-            self._start_others(self._run.decoder)
         try:
-            await first  # by its end every other branch has been started
+            await first
+            if self._effects is not None:
+                self._start_others(self._effects)  # where there was no hole
             results = list(await asyncio.gather(*self._tasks))
         except BaseException:
             await self._cancel()
             raise
         return sorted(results, key=lambda result: -result.score)
 
-    def _start_others(self, decoder: BaseDecoder) -> None:
-        for number in range(len(self._tasks), decoder.n):
-            self._tasks.append(asyncio.ensure_future(self._branch(number)))
+    def _start_others(self, effects: Effects) -> None:
+        """A branch comes to a hole: from here on, nothing needs to be recorded."""
+        effects.live = False
+        for number in range(len(self._tasks), self._run.decoder.n):
+            copied = effects.copy()
+            copied.live = False
+            self._tasks.append(asyncio.ensure_future(self._branch(number, copied)))
 
     async def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _branch(self, number: int) -> Result:
-        interpreter = Interpreter(self._run, self._program, branch=number)
+    async def _branch(self, number: int, effects: Effects | None) -> Result:
+        interpreter = Interpreter(self._run, self._program, branch=number, effects=effects)
         try:
-            await interpreter.execute(dict(self._environment))
+            await interpreter.execute(dict(self._globals()))
         except EndOfRun:
             interpreter.log.finish_reason = "length"
         except BaseException as error:

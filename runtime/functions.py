@@ -11,10 +11,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import FrameType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from lmqlc.compiler.ir import INTERPRETER, Program
+from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.arguments import ArgumentError, bind_arguments, environment_for
@@ -22,6 +22,7 @@ from lmqlc.runtime.decoders import takes
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.interpreter import CURRENT
 from lmqlc.runtime.nested import QueryCall
+from lmqlc.runtime.recorded import in_program
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Settings
 from lmqlc.runtime.stream import OutputWriter
@@ -59,7 +60,7 @@ class QueryFunction:
             _mark_async(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.is_async or _in_program(sys._getframe(1)):
+        if self.is_async or in_program(sys._getframe(1)):
             return self.call(args, kwargs)
         return run_coroutine(self.start(args, kwargs))
 
@@ -192,8 +193,3 @@ def _written_docstring(function: Callable[..., Any]) -> tuple[str, int] | None:
         return None
     written = _LITERAL.fullmatch(ast.get_source_segment(text, found.body[0]) or "")
     return None if written is None else (written["text"], max(start, 1) + found.body[0].lineno - 1)
-
-
-def _in_program(frame: FrameType) -> bool:
-    """The caller is a program's own coroutine, which awaits what it calls."""
-    return bool(frame.f_code.co_flags & inspect.CO_COROUTINE) and (INTERPRETER in frame.f_locals or INTERPRETER in frame.f_globals)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -14,10 +13,12 @@ from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.decode import decode_hole, decode_options, typed_value
+from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.link import whole_constraint
 from lmqlc.runtime.nested import QueryCall, as_call
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.prompt import Prompt
+from lmqlc.runtime.recorded import RecordedCalls
 from lmqlc.runtime.results import HoleResult, Result
 from lmqlc.runtime.run import Run
 from lmqlc.runtime.stream import BranchEvent, HoleEnd, HoleStart, TextEvent, ValueEvent
@@ -26,20 +27,24 @@ CURRENT: ContextVar[Interpreter | None] = ContextVar("lmql_interpreter", default
 """The interpreter whose program runs in this context."""
 
 
-class Interpreter:
+class Interpreter(RecordedCalls):
     """Runs one program on one prompt.
 
     A nested query has an interpreter of its own, on the prompt and the log of the outer one. log: what the whole branch produced; its
     variables are those of the outermost program. branch: its number among the branches of the run; only the first one is shown.
+    effects: the record of a branch that may be copied.
     """
 
     OPEN = OPEN
 
-    def __init__(self, run: Run, program: Program, *, branch: int = 0, outer: Interpreter | None = None) -> None:
+    def __init__(
+        self, run: Run, program: Program, *, branch: int = 0, outer: Interpreter | None = None, effects: Effects | None = None
+    ) -> None:
         self.run = run
         self.program = program
         self.branch = branch
         self.outer = outer
+        self.effects = outer.effects if outer else effects
         self.prompt: Prompt = outer.prompt if outer else Prompt()
         self.log: Result = outer.log if outer else Result()
         self.variables: dict[str, Any] = {} if outer else self.log.variables
@@ -52,9 +57,12 @@ class Interpreter:
         from lmqlc.compiler.code import entry_for
 
         self.environment = environment
+        if self.effects is not None:
+            self.effects.boundary.own(environment)
+        code = None if self.effects is None else self.run.recording_code(self.program)
         token = CURRENT.set(self)
         try:
-            await entry_for(self.program, environment)(self)
+            await entry_for(self.program, environment, code)(self)
         finally:
             CURRENT.reset(token)
 
@@ -116,10 +124,6 @@ class Interpreter:
         self.variables[name] = value
         self.emit(ValueEvent(name, value))
         return value
-
-    async def call(self, value: Any) -> Any:
-        """A value, or what awaiting it gives where it is a coroutine or the call of a query."""
-        return await value if inspect.iscoroutine(value) or isinstance(value, QueryCall) else value
 
     def bound(self, *names: str) -> bool:
         """All these holes are decoded in this run."""

@@ -6,14 +6,16 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
-from lmqlc.compiler.ir import HoleIR
+from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 from lmqlc.runtime import decoders
 from lmqlc.runtime.batch import BatchedLogits
 from lmqlc.runtime.decoders.base import BaseDecoder
+from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.link import LinkedHole
 from lmqlc.runtime.models import ModelValue, open_model
 from lmqlc.runtime.stored import StoredAutomata
@@ -51,7 +53,6 @@ class Run:
     def __init__(self, settings: Settings, decoder: str) -> None:
         self.settings = settings
         self.decoder: BaseDecoder = decoders.make(settings.decoder or decoder, settings.options)
-        self.on_configured: Callable[[BaseDecoder], None] | None = None
         self._program_model: ModelValue = None
         self._configured = False
         self._backend: Backend | None = None
@@ -59,6 +60,21 @@ class Run:
         self._batch: BatchedLogits | None = None
         self._opening = asyncio.Lock()
         self._entropy = secrets.randbits(64)
+        self._codes: dict[int, tuple[Program, CodeType]] = {}
+        self.on_hole: Callable[[Effects], None] | None = None
+
+    def recording_code(self, program: Program) -> CodeType:
+        """The code of a program in the form that branches can be copied in."""
+        from lmqlc.compiler.code import recording_code_for
+
+        if id(program) not in self._codes:
+            self._codes[id(program)] = (program, recording_code_for(program))
+        return self._codes[id(program)][1]
+
+    def reach_hole(self, effects: Effects | None) -> None:
+        """A branch comes to a hole."""
+        if effects is not None and self.on_hole is not None:
+            self.on_hole(effects)
 
     def configure(self, name: str, arguments: Mapping[str, object]) -> None:
         """The program's header; branches repeat it, the first one counts."""
@@ -71,8 +87,12 @@ class Run:
             takes = decoders.takes(chosen)
             arguments = {key: value for key, value in arguments.items() if key in takes}
         self.decoder = decoders.make(chosen, {**arguments, **self.settings.options})
-        if self.on_configured is not None:
-            self.on_configured(self.decoder)
+
+    def may_branch(self, program: Program) -> bool:
+        """The program's run may have several branches: the decoder's name says so, or it is told how many."""
+        from lmqlc.compiler.record_calls import header_arguments
+
+        return self.decoder.n > 1 or (not self.settings.decoder and "n" in header_arguments(program.body))
 
     def seed_of(self, branch: int, hole: int) -> tuple[int, int, int]:
         """The seed of a hole's random generator: by the decoder's `seed` (a fresh one where it has none), the branch, and how many
