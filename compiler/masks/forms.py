@@ -14,8 +14,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from lmqlc.compiler.masks.interface import Bits, Ids
+from lmqlc.compiler.masks.interface import Bits
 
+Ids = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.float32]
 
 ROWS = 64

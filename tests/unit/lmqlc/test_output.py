@@ -10,8 +10,7 @@ import math
 
 import pytest
 
-from lmqlc.output import as_json, as_text
-from lmqlc.runtime.plain import plain
+from lmqlc.output import as_json, as_text, plain
 from lmqlc.runtime.results import HoleResult, Result, TokenResult
 
 
