@@ -21,7 +21,7 @@ from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
 from lmqlc.backends.direct import direct_forward
 from lmqlc.backends.forward import Forward, ModelForward
 from lmqlc.backends.growing import GrowingLayer, Halt, growing_cache
-from lmqlc.backends.option_scores import Ids, OptionScores, batch_of, longest_beginnings
+from lmqlc.backends.option_scores import Ids, OptionScores, batch_of, longest_beginnings, tree_of, tree_view
 from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather, repeated
 
 T = TypeVar("T")
@@ -228,9 +228,12 @@ class Engine:
         cost = Cost()
         if self.cache_kind != "shared" or max(map(len, options), default=0) > SCORE_CHUNK:
             return [self._scored_alone(prompt, option, cost) for option in options], cost
-        scores = OptionScores(options)
+        scores, tree = OptionScores(options), tree_of(options)
         branch = self._branch(prompt, len(prompt) - 1)
         cost.reused += len(branch.ids)
+        if self.forward.trees and len(tree) + len(prompt) - len(branch.ids) <= SCORE_CHUNK:
+            self._judge_tree(branch, prompt[len(branch.ids) :], tree, scores, cost)
+            return scores.all(), cost
         scores.put((), self._extend(branch, prompt[len(branch.ids) :], 1, cost)[0])
         rows = longest_beginnings(options)
         longest = max(map(len, rows), default=1)
@@ -243,6 +246,18 @@ class Engine:
         values, one = self._score([*prompt, *option], len(prompt))
         cost.passes, cost.computed, cost.reused = cost.passes + one.passes, cost.computed + one.computed, cost.reused + one.reused
         return values
+
+    def _judge_tree(self, branch: Branch, new: list[int], tree: Sequence[Ids], scores: OptionScores, cost: Cost) -> None:
+        """Read the rest of a prompt and the beginnings of options after it, in one pass; the prompt's branch is kept."""
+        view = tree_view(tree, len(branch.ids), len(new), self._device) if tree else ()
+        ids = torch.tensor([[*new, *(beginning[-1] for beginning in tree)]], device=self._device)
+        logits, cache = self.forward(ids, branch.cache, 1 + len(tree), *view)
+        cost.passes += 1
+        cost.computed += ids.shape[1]
+        whole = [*branch.ids, *new]
+        self._branches.add([fork(Branch(whole, cache), len(whole))])
+        for beginning, row in zip(((), *tree), logits[0], strict=True):
+            scores.put(beginning, row)
 
     def _judge(self, branch: Branch, rows: Sequence[Ids], scores: OptionScores, cost: Cost) -> None:
         """Read rows after a branch, in one pass; what follows each of their beginnings goes to the scores."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHORT = 0.01
+SHORT = 0.05
 """Seconds that one more token may have taken lately for the next one to be computed in the event loop's own thread."""
 
 DEMO_DIRECTORY = Path(__file__).parent / "demo" / "model"

@@ -1,7 +1,8 @@
 """Log-probabilities of several continuations of one prompt: each beginning that they share is judged once.
 
-`options` are id sequences after the prompt. What follows a beginning is asked of the model once, whoever shares it; the longest beginnings
-are the rows of one batch, padded on the right, where padding changes nothing before it.
+`options` are id sequences after the prompt. What follows a beginning is asked of the model once, whoever shares it: in one pass over the
+tree of beginnings, each of which sees the prompt, those it begins with, and itself (Miao et al. 2024, "tree attention"); or, where a model
+takes no such masks, with the longest beginnings as the rows of a batch, padded on the right, where padding changes nothing before it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,25 @@ def longest_beginnings(options: Sequence[Ids]) -> list[Ids]:
     return [one for one, after in pairwise(beginnings) if after[: len(one)] != one] + last
 
 
+def tree_of(options: Sequence[Ids]) -> list[Ids]:
+    """Every beginning that is to be judged, without the empty one: shorter ones before those they begin."""
+    return sorted({option[:end] for option in options for end in range(1, len(option))}, key=lambda ids: (len(ids), ids))
+
+
+def tree_view(tree: Sequence[Ids], before: int, new: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions `[1, k]` of the last `new` ids of a prompt and of a tree's nodes after it, and what each of them sees, `bool[1, k, L]`.
+    before: ids of the prompt that were read."""
+    whole = before + new
+    place = {ids: i for i, ids in enumerate(tree)}
+    seen = torch.zeros((new + len(tree), whole + len(tree)), dtype=torch.bool)
+    seen[:, :whole] = True
+    seen[:new, :whole].tril_(before)
+    for i, ids in enumerate(tree):
+        seen[new + i, [whole + place[ids[:end]] for end in range(1, len(ids) + 1)]] = True
+    positions = [*range(before, whole), *(whole - 1 + len(ids) for ids in tree)]
+    return torch.tensor([positions], device=device), seen[None].to(device)
+
+
 class OptionScores:
     """Natural log-probabilities of options, filled in as logits come."""
 
@@ -38,7 +58,8 @@ class OptionScores:
         """What follows a beginning, from logits `[V]`; nothing where that is known, or nobody asks."""
         for_it = self._next.pop(beginning, None)
         if for_it is not None:
-            chosen = torch.log_softmax(logits.double(), dim=-1)[torch.tensor(for_it, device=logits.device)]
+            wide = logits.float()
+            chosen = wide[torch.tensor(for_it, device=logits.device)].double() - wide.logsumexp(-1).double()
             self._scores.update(zip(((beginning, token) for token in for_it), chosen.tolist(), strict=True))
 
     def all(self) -> list[npt.NDArray[np.float64]]:

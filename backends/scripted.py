@@ -52,13 +52,17 @@ class ScriptedSession:
         self._usage = SessionUsage()
         self._seen: list[tuple[int, ...]] = []
         self._position = backend.position()
+        self._taken: dict[tuple[int, ...], bytes] = {}  # what was taken back from prompts, by what is left of them
 
     @property
     def usage(self) -> SessionUsage:
         return self._usage
 
-    def begin_hole(self, name: str, prompt: Sequence[int] | None = None) -> None:
-        """Says that the hole `name` begins: after the ids of `prompt`, else with the next call."""
+    def begin_hole(self, name: str, prompt: Sequence[int] | None = None, kept: int | None = None) -> None:
+        """Says that the hole `name` begins: after the ids of `prompt`, else with the next call. kept: how many of the ids will be asked
+        about; the text of the others is taken back, and comes first in what the script says."""
+        if prompt is not None and kept is not None:
+            self._taken[tuple(prompt[:kept])] = self._backend.text(prompt[kept:])
         if self._position is not None:
             self._position.begin(None if prompt is None else self._backend.text(prompt))
 
@@ -66,10 +70,11 @@ class ScriptedSession:
         asked = self._record("logits", sequences, None)
         if not asked:
             return np.empty((0, len(self._backend.vocabulary)), dtype=np.float32)
+        taken = [self._taken.get(ids, b"") for ids in asked]
         rests = [b""] * len(asked)
         if self._position is not None:
-            rests = self._position.rests(asked, [self._backend.text(ids) for ids in asked])
-        return np.stack([self._backend.row(ids, rest) for ids, rest in zip(asked, rests, strict=True)])
+            rests = self._position.rests(asked, [self._backend.text(ids) + text for ids, text in zip(asked, taken, strict=True)])
+        return np.stack([self._backend.row(*each) for each in zip(asked, rests, taken, strict=True)])
 
     async def score(self, sequence: Sequence[int], start: int) -> npt.NDArray[np.float64]:
         (asked,) = self._record("score", [sequence], start)
@@ -115,8 +120,8 @@ class _UnlearnedBackend:
         """A new session's place in a script in order; None where there is none."""
         return None
 
-    def row(self, sequence: tuple[int, ...], rest: bytes = b"") -> npt.NDArray[np.float32]:
-        """Logits `float32[V]` after a sequence. rest: what the script in order says next."""
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> npt.NDArray[np.float32]:
+        """Logits `float32[V]` after a sequence. taken: what was taken back from its end. rest: what the script in order says after that."""
         raise NotImplementedError
 
     async def open(self) -> ScriptedSession:
@@ -146,8 +151,8 @@ class ScriptedBackend(_UnlearnedBackend):
     def position(self) -> ScriptPosition | None:
         return ScriptPosition(self._script.in_order) if self._script.in_order else None
 
-    def row(self, sequence: tuple[int, ...], rest: bytes = b"") -> npt.NDArray[np.float32]:
-        rest = self._rest_after(self.text(sequence)) or rest
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> npt.NDArray[np.float32]:
+        rest = taken + (self._rest_after(self.text(sequence) + taken) or rest)
         row = self._base.copy()
         row[list(self.vocabulary.eos_ids)] = _END if rest else _SCRIPTED
         for length in range(1, min(len(rest), self._longest) + 1):
@@ -191,7 +196,7 @@ class RandomBackend(_UnlearnedBackend):
         super().__init__(tokenizer, context_length)
         self._seed = seed
 
-    def row(self, sequence: tuple[int, ...], rest: bytes = b"") -> npt.NDArray[np.float32]:
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> npt.NDArray[np.float32]:
         digest = hashlib.sha256(self._seed.to_bytes(16, "little", signed=True) + np.array(sequence, dtype="<i8").tobytes()).digest()
         generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))
         return np.array(generator.normal(scale=2.0, size=len(self.vocabulary)), dtype=np.float32)

@@ -6,10 +6,12 @@ import ast
 import linecache
 import warnings
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from types import CodeType
 from typing import Any
 
 from lmqlc.compiler.ir import ENTRY, Program
+from lmqlc.compiler.record_calls import record_calls
 from lmqlc.grammar.source import Source
 
 
@@ -27,9 +29,21 @@ def code_for(program: Program) -> CodeType:
     return _named_as_module(code)
 
 
-def entry_for(program: Program, namespace: dict[str, Any]) -> Callable[[Any], Coroutine[Any, Any, None]]:
-    """The program's coroutine function, with `namespace` for its globals; the coroutine takes the interpreter."""
-    exec(code_for(program), namespace)  # noqa: S102 - running programs is what this is for
+def recording_code_for(program: Program) -> CodeType:
+    """The code of a program's body in the form that branches can be copied in."""
+    return code_for(replace(program, body=record_calls(program.body)))
+
+
+def names_in(code: CodeType) -> frozenset[str]:
+    """Every name that code or what it defines looks up by name."""
+    inner = (names_in(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return frozenset(code.co_names).union(*inner)
+
+
+def entry_for(program: Program, namespace: dict[str, Any], code: CodeType | None = None) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """The program's coroutine function, with `namespace` for its globals; the coroutine takes the interpreter. code: of the program's
+    body, where it has been compiled."""
+    exec(code or code_for(program), namespace)  # noqa: S102 - running programs is what this is for
     entry: Callable[[Any], Coroutine[Any, Any, None]] = namespace.pop(ENTRY)
     return entry
 

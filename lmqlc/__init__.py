@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lmqlc import errors as errors
+    from lmqlc import events as events
     from lmqlc.api import CompiledQuery as CompiledQuery
     from lmqlc.api import compile as compile
     from lmqlc.api import load as load
@@ -29,8 +30,16 @@ if TYPE_CHECKING:
     from lmqlc.queries import run_file as run_file
     from lmqlc.queries import run_sync as run_sync
     from lmqlc.runtime import decorators as decorators
+    from lmqlc.runtime.certificate import Certificate as InferenceCertificate
+    from lmqlc.runtime.certificate import certificate as certificate
     from lmqlc.runtime.constraint import constraint as constraint
     from lmqlc.runtime.results import Result as LMQLResult
+    from lmqlc.runtime.trace import traced as traced
+    from lmqlc.streams import printing as printing
+    from lmqlc.streams import silent as silent
+    from lmqlc.streams import stream as stream
+    from lmqlc.verify import verify as verify
+    from lmqlc.verify import verify_sync as verify_sync
 
 _HOMES = {
     "lmqlc.api": ("CompiledQuery", "compile", "load", "parse", "token_automaton"),
@@ -49,18 +58,25 @@ _HOMES = {
     "lmqlc.models": ("LLM", "generate", "generate_sync", "inprocess", "model", "score", "score_sync", "set_default_model"),
     "lmqlc.runtime.constraint": ("constraint",),
     "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
+    "lmqlc.runtime.certificate": ("certificate",),
+    "lmqlc.runtime.trace": ("traced",),
+    "lmqlc.streams": ("printing", "silent", "stream"),
+    "lmqlc.verify": ("verify", "verify_sync"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _OTHER = {
     "errors": ("lmqlc.errors", None),
     "decorators": ("lmqlc.runtime.decorators", None),
+    "events": ("lmqlc.events", None),
     "LMQLResult": ("lmqlc.runtime.results", "Result"),
+    "InferenceCertificate": ("lmqlc.runtime.certificate", "Certificate"),
 }
 
 __all__ = [  # noqa: RUF022 - in the order of a reader's interest
-    "run", "run_sync", "run_file", "query", "F", "LMQLResult", "compile", "load", "parse", "token_automaton", "CompiledQuery",
-    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model", "constraint", "decorators",
-    "errors",
+    "run", "run_sync", "run_file", "query", "F", "LMQLResult", "stream", "printing", "silent", "events",
+    "traced", "certificate", "InferenceCertificate", "verify", "verify_sync",
+    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model",
+    "compile", "load", "parse", "token_automaton", "CompiledQuery", "constraint", "decorators", "errors",
 ]  # fmt: skip
 
 

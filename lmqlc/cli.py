@@ -12,8 +12,7 @@ import traceback
 
 import click
 
-from lmqlc import __version__, cli_tools
-from lmqlc.configuration import applied
+from lmqlc import __version__
 
 USAGE, OUR_FAULT, INTERRUPTED = 2, 70, 130
 
@@ -24,19 +23,13 @@ Examples:
   lmqlc run ask.lmql --arg question="Why?" --json  give arguments, get JSON
   echo '"Say hi: [WHO]" where len(WHO) < 9' | lmqlc run -
   lmqlc check *.lmql                               find errors without running anything
-  lmqlc new capitals                               start a project with a query, its tests and settings
-
-\b
-`lmqlc COMMAND --help` shows examples of a command. Settings: [tool.lmqlc] in pyproject.toml, and environment variables.
 """
 
 
-@click.group(cls=cli_tools.Sections, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "-V", "--version", message="lmqlc %(version)s")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli() -> None:
     """Compile and run LMQL programs: prompts with holes, constraints that hold, Python in between."""
-    ctx.obj = ctx.with_resource(applied())
 
 
 @cli.command(
@@ -46,10 +39,10 @@ Examples:
   lmqlc run packing.lmql
   lmqlc run packing.lmql --model local:gpt2 --decoder "sample(temperature=0.7, seed=1)"
   lmqlc run ask.lmql --arg question="Who wrote Faust?" --arg n=3 --json
-  lmqlc run packing.lmqlc --no-stream --time
+  lmqlc run packing.lmqlc --no-stream --time --certificate packing.json
 """,
 )
-@click.argument("query", type=click.Path())
+@click.argument("query")
 @click.option("--model", metavar="M", help='The model, such as "local:gpt2" or "demo"; goes before the program\'s own `from`.')
 @click.option("--decoder", metavar="D", help='The decoder, such as "argmax" or "sample(temperature=0.7, n=2)"; goes before the header.')
 @click.option(
@@ -57,12 +50,42 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON: prompt, holes with tokens, variables, usage.")
 @click.option("--stream/--no-stream", default=None, help="Show the prompt as it grows, on standard error. Default: on a terminal.")
+@click.option("--certificate", metavar="FILE", help="Write what it takes to repeat the run, as JSON; `lmqlc verify FILE` repeats it.")
 @click.option("--time", "timed", is_flag=True, help="Print what the run cost, on standard error.")
-def run(query: str, model: str | None, decoder: str | None, args: tuple[str, ...], as_json: bool, stream: bool | None, timed: bool) -> None:
+def run(
+    query: str,
+    model: str | None,
+    decoder: str | None,
+    args: tuple[str, ...],
+    as_json: bool,
+    stream: bool | None,
+    certificate: str | None,
+    timed: bool,
+) -> None:
     """Run QUERY: a .lmql program, a compiled .lmqlc, or - for standard input."""
     from lmqlc.run_command import run_command
 
-    run_command(query, model=model, decoder=decoder, args=args, as_json=as_json, stream=stream, timed=timed)
+    run_command(query, model=model, decoder=decoder, args=args, as_json=as_json, stream=stream, certificate=certificate, timed=timed)
+
+
+@cli.command(
+    short_help="Repeat the runs of a certificate.",
+    epilog="""\b
+Examples:
+  lmqlc run packing.lmql --certificate packing.json
+  lmqlc verify packing.json
+  lmqlc verify packing.json --model local:gpt2   is it the same on another model?
+""",
+)
+@click.argument("certificate")
+@click.option("--query", metavar="FILE", help="The program that was run, where the certificate does not hold all of it.")
+@click.option("--model", metavar="M", help="The model, where the certificate cannot name it, or another one is to be tried.")
+@click.option("--arg", "args", metavar="K=V", multiple=True, help="An argument that the certificate does not hold.")
+def verify(certificate: str, query: str | None, model: str | None, args: tuple[str, ...]) -> int:
+    """Repeat the runs of CERTIFICATE, a file of `lmqlc run --certificate`, and print what differs; exits with 1 where something does."""
+    from lmqlc.verify_command import verify_command
+
+    return verify_command(certificate, query=query, model=model, args=args)
 
 
 @cli.command(
@@ -75,7 +98,7 @@ Examples:
   lmqlc compile packing.lmql --tokenizer ./gpt2  also works out the token masks for a model's tokenizer
 """,
 )
-@click.argument("query", type=click.Path())
+@click.argument("query")
 @click.option("-o", "--output", metavar="FILE", help="Where to write the artifact. Default: the program's name with .lmqlc.")
 @click.option(
     "--tokenizer",
@@ -99,12 +122,33 @@ def compile(query: str, output: str | None, tokenizers: tuple[str, ...], stage: 
 
 
 @cli.command(short_help="Find errors without running anything.", epilog="\b\nExample:\n  lmqlc check examples/*.lmql\n")
-@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.argument("files", nargs=-1, required=True)
 def check(files: tuple[str, ...]) -> int:
     """Find errors and warnings in FILES without running them."""
     from lmqlc.check_command import check_command
 
     return check_command(files)
+
+
+@cli.command(
+    short_help="Lay programs out.",
+    epilog="""\b
+Examples:
+  lmqlc fmt packing.lmql               rewrites the file
+  lmqlc fmt .                          every .lmql file below this folder
+  lmqlc fmt --check --diff examples/   shows what would change, and exits with 1 where something would
+  lmqlc fmt - < packing.lmql           standard input to standard output
+""",
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file would change.")
+@click.option("--diff", is_flag=True, help="Write nothing; show what would change.")
+@click.option("--line-length", "width", type=click.IntRange(40, 1000), metavar="N", help="Characters of a line. Default: 120.")
+def fmt(files: tuple[str, ...], check: bool, diff: bool, width: int | None) -> int:
+    """Lay out FILES: query strings, holes, clauses and headers. Python statements, comments and prompt text stay as they are."""
+    from lmqlc.fmt_command import fmt_command
+
+    return fmt_command(files, check=check, diff=diff, width=width)
 
 
 @cli.command(
@@ -115,7 +159,7 @@ Examples:
   lmqlc explain examples/date.lmql --tokenizer ./gpt2 --svg date.svg
 """,
 )
-@click.argument("query", type=click.Path())
+@click.argument("query")
 @click.option(
     "--tokenizer", "tokenizers", metavar="T", multiple=True, help="A model directory or tokenizer.json to count tokens of; repeatable."
 )
@@ -127,8 +171,13 @@ def explain(query: str, tokenizers: tuple[str, ...], svg: str | None) -> None:
     explain_command(query, tokenizers=tokenizers, svg=svg)
 
 
-for tool in cli_tools.COMMANDS:
-    cli.add_command(tool)
+@cli.command(short_help="Show or empty the cache on disk.")
+@click.option("--clear", is_flag=True, help="Delete what is kept.")
+def cache(clear: bool) -> None:
+    """Show the folder in which compiled constraints are kept, and how much it holds."""
+    from lmqlc.cache_command import cache_command
+
+    cache_command(clear=clear)
 
 
 def run_cli(arguments: list[str]) -> int:

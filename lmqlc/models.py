@@ -77,14 +77,15 @@ def or_default(value: ModelValue) -> ModelValue:
     return default_model() if value is None else value
 
 
-async def generate(prompt: str, model: ModelValue = None, *, max_tokens: int | None = None, **options: Any) -> Any:
-    """The text a model says after a prompt; a list of texts where the decoder gives several. Options are those of the decoder."""
+async def generate(prompt: str, max_tokens: int | None = None, model: ModelValue = None, **options: Any) -> Any:
+    """The prompt and what a model says after it, as one text; a list of texts where the decoder gives several. Options are `decoder` and
+    the decoder's own. The prompt is plain text: brackets and braces mean nothing."""
     return await llm.generate(prompt, or_default(model), max_tokens=max_tokens, **options)
 
 
-def generate_sync(prompt: str, model: ModelValue = None, *, max_tokens: int | None = None, **options: Any) -> Any:
+def generate_sync(prompt: str, max_tokens: int | None = None, model: ModelValue = None, **options: Any) -> Any:
     """`generate` from synchronous code."""
-    return run_coroutine(generate(prompt, model, max_tokens=max_tokens, **options))
+    return run_coroutine(generate(prompt, max_tokens, model, **options))
 
 
 async def score(prompt: str, values: Sequence[str] | str, model: ModelValue = None) -> Scores:

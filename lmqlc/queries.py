@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from lmqlc.models import default_model
 from lmqlc.runtime.arguments import bind_arguments, environment_for
 from lmqlc.runtime.decoders import takes
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
-from lmqlc.runtime.functions import RUN_OPTIONS, QueryFunction, program_source, settings_with
+from lmqlc.runtime.functions import RUN_OPTIONS, QueryFunction, function_of, program_source, settings_with
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Settings
+from lmqlc.runtime.stream import OutputWriter
 from lmqlc.sources import source_of
 
 if TYPE_CHECKING:
@@ -77,18 +78,24 @@ async def run_file(path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> A
     return await run(Path(path), *args, **kwargs)
 
 
-def query(function: Callable[..., Any] | None = None, **settings: Any) -> Any:
+def query(function: Any = None, **settings: Any) -> Any:
     """Make a function whose docstring is a program (`'''lmql … '''`) a query; `@query` or `@query(model=…, decoder=…, …)`.
 
-    The program sees the function's arguments, the names around its definition, and its module's globals.
+    The program sees the function's arguments, the names around its definition, and its module's globals. Works on functions, `async` ones,
+    and methods of any kind. `query("text of a program", is_async=True)` compiles once what `run` compiles at every call: a function of the
+    program's free names, which is awaited unless `is_async=False`.
     """
     around = sys._getframe(1)
+    if isinstance(function, str):
+        return _text_query(function, settings)
     if function is None:
         return lambda decorated: _query(decorated, settings, around)
     return _query(function, settings, around)
 
 
-def _query(function: Callable[..., Any], settings: Mapping[str, Any], around: FrameType) -> QueryFunction:
+def _query(function: Any, settings: Mapping[str, Any], around: FrameType) -> Any:
+    if isinstance(function, staticmethod | classmethod):
+        return type(function)(_query(function.__func__, settings, around))
     from lmqlc.compiler.driver import compile_source
 
     source = program_source(function)
@@ -99,15 +106,24 @@ def _query(function: Callable[..., Any], settings: Mapping[str, Any], around: Fr
     return QueryFunction(function, program, settings_with(Settings(default_model=default_model), settings), face(), captured)
 
 
+def _text_query(text: str, settings: Mapping[str, Any]) -> QueryFunction:
+    program = program_of(text)
+    rest = {key: value for key, value in settings.items() if key != "is_async"}
+    function = function_of(program, is_async=bool(settings.get("is_async", True)))
+    return QueryFunction(function, program, settings_with(Settings(default_model=default_model), rest), face(), {})
+
+
 class F:
     """A prompt as a function: `F("Translate {text}: [T]", "len(T) < 40")(text=…)`.
 
-    text: what stands between the quotes of a query string; its free names are the keywords of a call. where: its constraint.
+    text: what stands between the quotes of a query string; its free names are the keywords of a call. where: its constraint, also under
+    the name `constraints`.
     A call gives the value of the only hole, or a dictionary of all of them; with `is_async=True` an awaitable.
     Further keywords are those of `run`.
     """
 
     def __init__(self, text: str, where: str | None = None, *, is_async: bool = False, **settings: Any) -> None:
+        where = settings.pop("constraints", where)
         clause = f" where ({where})" if where else ""
         self.program = program_of(f"{text!r}{clause}\n")
         self._is_async = is_async
@@ -117,9 +133,15 @@ class F:
         coroutine = self._run(args, kwargs)
         return coroutine if self._is_async else run_coroutine(coroutine)
 
+    async def results(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], writer: OutputWriter | None = None) -> list[Result]:
+        """The results of every branch; `writer` is told the events too."""
+        settings = Settings(default_model=default_model)
+        return await run_program(
+            self.program, args, {**self._settings, **kwargs}, settings if writer is None else settings.listening(writer)
+        )
+
     async def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        results = await run_program(self.program, args, {**self._settings, **kwargs})
-        values = [self._value(result) for result in results]
+        values = [self._value(result) for result in await self.results(args, kwargs)]
         return values[0] if len(values) == 1 else values
 
     def _value(self, result: Result) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import signal
 import sys
 import time
@@ -31,7 +30,15 @@ from lmqlc.tracebacks import ProgramFailed, at_fault
 
 
 def run_command(
-    query: str, *, model: str | None, decoder: str | None, args: Sequence[str], as_json: bool, stream: bool | None, timed: bool
+    query: str,
+    *,
+    model: str | None,
+    decoder: str | None,
+    args: Sequence[str],
+    as_json: bool,
+    stream: bool | None,
+    certificate: str | None = None,
+    timed: bool,
 ) -> None:
     """Run a program and print what it gives."""
     _write_utf8()
@@ -40,12 +47,18 @@ def run_command(
     compiled = compiled_query(query)
     program = compiled.program
     arguments = parse_arguments(args)
-    name, options = parse_decoder(decoder or default_decoder(program))
+    name, options = parse_decoder(decoder)
     progress = ProgressLine(sys.stderr)
     writer = TerminalWriter(sys.stderr, colour=uses_colour(sys.stderr))
     shows = sys.stderr.isatty() if stream is None else stream
     settings = replace(
-        settings_of(compiled), model=model, decoder=name, options=options, writers=(writer,) if shows else (), progress=progress
+        settings_of(compiled),
+        model=model,
+        decoder=name,
+        options=options,
+        writers=(writer,) if shows else (),
+        progress=progress,
+        certificate=certificate,
     )
     ready = time.perf_counter()
     try:
@@ -89,16 +102,6 @@ def parse_decoder(text: str | None) -> tuple[str | None, dict[str, Any]]:
         return tree.func.id, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
     except (SyntaxError, ValueError):
         raise wrong from None
-
-
-def default_decoder(program: Program) -> str | None:
-    """The decoder of programs without a header, where settings name one."""
-    import ast
-
-    named = os.environ.get("LMQLC_DECODER")
-    if not named or any(isinstance(node, ast.Attribute) and node.attr == "configure" for node in ast.walk(program.body)):
-        return None
-    return named
 
 
 def compiled_query(query: str) -> CompiledQuery:

@@ -22,7 +22,7 @@ from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_k
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stored import is_static
-from lmqlc.runtime.stream import CertainText, HoleStart, TokenEvent
+from lmqlc.runtime.stream import CertainText, TokenEvent
 
 if TYPE_CHECKING:
     from lmqlc.runtime.interpreter import Interpreter
@@ -33,6 +33,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
 
     Raises UnsatisfiableConstraint and ContextOverflow before the model is called, EndOfRun where the run's length is reached.
     """
+    at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
         tokenizer = await at.run.tokenizer()
         ids = at.prompt.ids(tokenizer)
@@ -43,14 +44,17 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
         place = Place(budget.tokens, hole.follow, leading, at.program.source)
         linked = await _link(at, hole, constraint, place)
         await at.run.require_masks(hole, linked)
-        decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases)
+        heals = at.run.decoder.token_healing and not linked.elsewhere
+        taken, heal = at.prompt.taken_back(tokenizer) if heals else (0, b"")
+        decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases, heal)
         shown = CertainText(linked.phrases)
-        at.emit(HoleStart(hole.name))
-        await _fill(at, decoding, ids, shown, decorators, linked, place)
+        kept = ids[: len(ids) - taken] if decoding.heals else ids
+        at.begin(hole.name, kept)
+        await _fill(at, decoding, ids, len(kept), shown, decorators, linked, place)
         written = decoding.written()
         text = written.text[1:] if leading and written.text.startswith(" ") else written.text
         value = _value(kind or hole_type, text)
-        return await _conclude(at, hole, tokenizer, decoding, written, shown, (text, value), decorators)
+        return await _conclude(at, hole, tokenizer, decoding, written, taken, shown, (text, value), decorators)
 
 
 async def _link(at: Interpreter, hole: HoleIR, constraint: Constraint, place: Place) -> LinkedHole:
@@ -67,11 +71,12 @@ async def _link(at: Interpreter, hole: HoleIR, constraint: Constraint, place: Pl
 
 async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) -> Any:
     """Rank the options of a `distribution` clause; the likeliest is the hole's value and stands in the prompt."""
+    at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
         tokenizer = await at.run.tokenizer()
         ids = at.prompt.ids(tokenizer)
         await _budget(at, hole, ids)
-        at.emit(HoleStart(hole.name))
+        at.begin(hole.name, ids)
         ranked = await rank(await at.run.session(), tokenizer, ids, options)
         best = max(range(len(options)), key=lambda i: ranked[i].probability)
         value, text = options[best], str(options[best])
@@ -99,6 +104,11 @@ def _takes_space(kind: type | None, hole_type: object) -> bool:
     return is_plain_text(hole_type)
 
 
+def typed_value(hole: HoleIR, hole_type: object, text: str) -> Any:
+    """The value of a text that a decorator gave for a hole. Raises ConstraintViolated where the hole has another type."""
+    return _value(hole_type or number_kind(hole.constraint), text)
+
+
 def _value(hole_type: object, text: str) -> Any:
     """The Python value of a hole's text."""
     if hole_type is None or hole_type is str:
@@ -112,20 +122,23 @@ async def _fill(
     at: Interpreter,
     decoding: HoleRun,
     ids: Sequence[int],
+    kept: int,
     shown: CertainText,
     decorators: Sequence[object],
     linked: LinkedHole,
     place: Place,
 ) -> None:
-    """Let the decoder, or the session, fill a hole; tokens are counted, shown and told to streaming decorators as they come."""
+    """Let the decoder, or the session, fill a hole; tokens are counted, shown and told to streaming decorators as they come. kept: how many
+    ids of the prompt are not taken back."""
     listeners = deco.steps(decorators, "streaming")
     usage = at.log.usage
 
     async def told(token: TokenResult) -> None:
         usage.forced += token.forced
         usage.tokens += not token.forced
-        text = shown.feed(decoding.vocabulary.tokens[token.id]) if decoding.reason is None else ""
+        text = shown.feed(decoding.last_bytes()) if decoding.reason is None else ""
         at.emit(TokenEvent(decoding.name, token, text))
+        await at.run.drain()
         for function in listeners:
             await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
 
@@ -135,10 +148,10 @@ async def _fill(
         assert isinstance(session, DecodesHoles)
         await fill_elsewhere(session, hole_request(decoding, ids, linked, place, at.run.decoder, seed), decoding, told)
     elif decoding.reason is None:
-        await at.run.begin_hole(decoding.name, ids)
+        await at.run.begin_hole(decoding.name, ids, kept)
         batch = await at.run.batch()
         random = np.random.default_rng(seed)
-        await at.run.decoder.fill(decoding, ids, batch.ask, told, random)
+        await at.run.decoder.fill(decoding, ids[:kept], batch.ask, told, random)
 
 
 async def _conclude(
@@ -147,43 +160,24 @@ async def _conclude(
     tokenizer: Tokenizer,
     decoding: HoleRun,
     written: Written,
+    taken: int,
     shown: CertainText,
     final: tuple[str, Any],
     decorators: Sequence[object],
 ) -> Any:
     """Post decorators, prompt, log; the hole's value."""
-    text, value = final
-    replaced, value = await _decorated(at, text, value, decorators)
-    if replaced is None:
+    decoded, _ = final
+    text, value = await deco.after(decorators, at, *final)
+    if text == decoded:
         tail = tokenizer.encode(written.tail, first=False) if written.tail else []
-        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer)
+        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer, instead_of=taken if written.healed else 0)
     else:
-        text = replaced
-        at.prompt.append_text(replaced)
+        at.prompt.append_text(text)
     if decoding.reason is None:
         raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
-    at.finished(HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason), shown.rest(written.text))
+    result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, healed=decoding.healed)
+    at.finished(result, shown.rest(written.text))
     if decoding.reason == "length":
-        at.variables[hole.name] = value
+        at.bind(hole.name, value)
         raise EndOfRun
     return value
-
-
-async def _decorated(at: Interpreter, text: str, value: Any, decorators: Sequence[object]) -> tuple[str | None, Any]:
-    """What post decorators make of a hole: the prompt's new text (None: as decoded) and the value.
-
-    A decorator that returns a string sets both, a pair sets value and text, None changes nothing, anything else sets the value.
-    """
-    replaced: str | None = None
-    for function in deco.steps(decorators, "post"):
-        given = await deco.call(function, value, text, at)
-        if given is None:
-            continue
-        if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], str) and not isinstance(value, tuple):
-            value, text = given
-            replaced = text
-        elif isinstance(given, str):
-            value = text = replaced = given
-        else:
-            value = given
-    return replaced, value

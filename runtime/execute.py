@@ -3,73 +3,112 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.budget import EndOfRun
-from lmqlc.runtime.decoders.base import BaseDecoder
+from lmqlc.runtime.effects import Effects, environment_copies
 from lmqlc.runtime.interpreter import Interpreter
+from lmqlc.runtime.outside import Boundary
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Run, Settings
+from lmqlc.runtime.spans import run_span
+from lmqlc.runtime.stream import RunEnd
+from lmqlc.runtime.trace import recorded
 
 T = TypeVar("T")
 
 
-async def execute(program: Program, environment: dict[str, Any], settings: Settings) -> list[Result]:
+async def execute(
+    program: Program, environment: dict[str, Any], settings: Settings, arguments: Mapping[str, Any] | None = None
+) -> list[Result]:
     """Run a program with these globals; the results of its branches, likeliest first.
 
+    arguments: what the caller gave, for certificates; without it, the values of the program's free names.
     An exception of the program comes out unchanged. What the run had produced is on it: `result` of an LmqlError, `lmql_result` of any
     other exception that takes attributes.
     """
-    run = Run(settings, program.decoder)
+    if arguments is None:
+        arguments = {name: environment[name] for name in program.parameters if name in environment}
+    with recorded(program, arguments, settings.certificate) as record, run_span(program.source.name, settings) as (settings, spans):
+        run = Run(settings, program.decoder)
+        try:
+            results = await _results(run, program, environment)
+        finally:
+            if record is not None:
+                record.complete(run)
+            if spans is not None:
+                spans.ended(run)
+        if record is not None:
+            record.results = results
+    return results
+
+
+async def _results(run: Run, program: Program, environment: dict[str, Any]) -> list[Result]:
+    """The results of a run, shown to everybody who listens."""
     branches = _Branches(run, program, environment)
     try:
-        return await branches.results()
+        results = await branches.results()
+        run.emit(RunEnd(tuple(results), outcome(results)))
+        await run.drain()
     finally:
         await run.close()
+    return results
 
 
 class _Branches:
-    """The branches of one run. The first one starts alone; the others start once the header has said how many there are."""
+    """The branches of one run. The first one runs alone up to its first hole; the others are copies of it from there."""
 
     def __init__(self, run: Run, program: Program, environment: dict[str, Any]) -> None:
         self._run = run
         self._program = program
-        self._environment = environment
         self._started = time.perf_counter()
         self._tasks: list[asyncio.Task[Result]] = []
-        run.on_configured = self._start_others
+        self._effects: Effects | None = None
+        self._globals: Callable[[], dict[str, Any]] = lambda: environment
+        if run.may_branch(program):
+            from lmqlc.compiler.code import names_in
+
+            self._effects = Effects(Boundary())
+            names = names_in(run.recording_code(program))
+            self._globals = environment_copies(environment, names, self._effects.boundary)
+            run.on_hole = self._start_others
 
     async def results(self) -> list[Result]:
-        first = asyncio.ensure_future(self._branch(0))
+        first = asyncio.ensure_future(self._branch(0, self._effects))
         self._tasks.append(first)
-        if self._run.decoder.n > 1:
-            self._start_others(self._run.decoder)
         try:
-            await first  # by its end every other branch has been started
+            await first
+            if self._effects is not None:
+                self._start_others(self._effects)  # where there was no hole
             results = list(await asyncio.gather(*self._tasks))
         except BaseException:
             await self._cancel()
             raise
         return sorted(results, key=lambda result: -result.score)
 
-    def _start_others(self, decoder: BaseDecoder) -> None:
-        for number in range(len(self._tasks), decoder.n):
-            self._tasks.append(asyncio.ensure_future(self._branch(number)))
+    def _start_others(self, effects: Effects) -> None:
+        """A branch comes to a hole: from here on, nothing needs to be recorded."""
+        effects.live = False
+        for number in range(len(self._tasks), self._run.decoder.n):
+            copied = effects.copy()
+            copied.live = False
+            self._tasks.append(asyncio.ensure_future(self._branch(number, copied)))
 
     async def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _branch(self, number: int) -> Result:
-        interpreter = Interpreter(self._run, self._program, branch=number)
+    async def _branch(self, number: int, effects: Effects | None) -> Result:
+        interpreter = Interpreter(self._run, self._program, branch=number, effects=effects)
         try:
-            await interpreter.execute(dict(self._environment))
+            await interpreter.execute(dict(self._globals()))
         except EndOfRun:
             interpreter.log.finish_reason = "length"
         except BaseException as error:
@@ -109,29 +148,36 @@ def outcome(results: Sequence[Result]) -> Any:
 
 
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine from synchronous code; inside a running event loop (a notebook) in a thread of its own."""
+    """Run a coroutine from synchronous code; inside a running event loop (a notebook) in a thread of its own, with the caller's context."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        running = False  # and out of here, or every exception of the run would carry this one as its context
-    else:
-        running = True
-    return _in_thread(coroutine) if running else asyncio.run(coroutine)
+        return asyncio.run(coroutine)
+    return _in_thread(coroutine)
 
 
 def _in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own. An interruption of the waiting caller ends it."""
     values: list[T] = []
     errors: list[BaseException] = []
+    runner = asyncio.Runner()
 
     def work() -> None:
         try:
-            values.append(asyncio.run(coroutine))
+            with runner:
+                values.append(runner.run(coroutine))
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
             errors.append(error)
 
-    thread = threading.Thread(target=work, name="lmqlc-run", daemon=True)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="lmqlc-run", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        loop = runner.get_loop()
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        thread.join()
+        raise
     if errors:
         raise errors[0]
     return values[0]

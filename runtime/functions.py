@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import functools
 import inspect
 import re
@@ -10,10 +11,10 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import FrameType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from lmqlc.compiler.ir import INTERPRETER, Program
+from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.arguments import ArgumentError, bind_arguments, environment_for
@@ -21,9 +22,13 @@ from lmqlc.runtime.decoders import takes
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.interpreter import CURRENT
 from lmqlc.runtime.nested import QueryCall
+from lmqlc.runtime.recorded import in_program
+from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Settings
+from lmqlc.runtime.stream import OutputWriter
+from lmqlc.runtime.writers import as_writer
 
-RUN_OPTIONS = ("model", "decoder", "output_writer")
+RUN_OPTIONS = ("model", "decoder", "output_writer", "certificate")
 """Keywords of a call that choose how to run, beside the decoder's own arguments."""
 
 
@@ -51,9 +56,11 @@ class QueryFunction:
         self._namespace = namespace
         self._captured = dict(captured)
         self.__signature__ = inspect.signature(function)
+        if self.is_async:
+            _mark_async(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.is_async or _in_program(sys._getframe(1)):
+        if self.is_async or in_program(sys._getframe(1)):
             return self.call(args, kwargs)
         return run_coroutine(self.start(args, kwargs))
 
@@ -72,15 +79,29 @@ class QueryFunction:
         except TypeError as error:
             raise ArgumentError(f"{self._function.__name__}(): {error}") from None
         bound.apply_defaults()
-        around = {**getattr(self._function, "__globals__", {}), **self._captured, **inspect.getclosurevars(self._function).nonlocals}
+        own_name = {self._function.__name__: self}
+        around = {
+            **getattr(self._function, "__globals__", {}),
+            **own_name,
+            **self._captured,
+            **inspect.getclosurevars(self._function).nonlocals,
+        }
         environment = environment_for(self._namespace, {**around, "__name__": self._function.__module__, **bound.arguments})
         bind_arguments(self.program, (), {}, known=environment)
         return environment
 
     async def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the query on a prompt of its own. Inside another query it uses that one's model, unless it names one."""
+        return outcome(await self.results(args, kwargs))
+
+    async def results(self, args: tuple[Any, ...], kwargs: dict[str, Any], writer: OutputWriter | None = None) -> list[Result]:
+        """The results of every branch; `writer` is told the events too."""
         environment = self.environment(args, kwargs)
-        return outcome(await execute(self.program, environment, self._settings(self._split(kwargs)[1])))
+        own, options = self._split(kwargs)
+        settings = self._settings(options)
+        bound = self.__signature__.bind(*args, **own)
+        bound.apply_defaults()
+        return await execute(self.program, environment, settings if writer is None else settings.listening(writer), bound.arguments)
 
     def _split(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Keywords of the function itself, and those of the run."""
@@ -98,16 +119,45 @@ class QueryFunction:
 
 
 def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """Settings with a call's own keywords: `model`, `decoder`, `output_writer`, and arguments of the decoder."""
+    """Settings with a call's own keywords: those of `RUN_OPTIONS`, and arguments of the decoder. Arguments that were set for another
+    decoder, and that the new one does not take, are left out."""
     rest = {key: value for key, value in given.items() if key not in RUN_OPTIONS}
-    writer = given.get("output_writer")
+    writer, decoder, options = given.get("output_writer"), given.get("decoder"), settings.options
+    if decoder and options and decoder != settings.decoder:
+        taken = takes(decoder)
+        options = {key: value for key, value in options.items() if key in taken}
     return replace(
         settings,
         model=given["model"] if given.get("model") is not None else settings.model,
-        decoder=given.get("decoder") or settings.decoder,
-        options={**settings.options, **rest},
-        writers=(*settings.writers, writer) if writer is not None else settings.writers,
+        decoder=decoder or settings.decoder,
+        options={**options, **rest},
+        certificate=given.get("certificate", settings.certificate),
+        writers=(*settings.writers, as_writer(writer)) if writer is not None else settings.writers,
     )
+
+
+def _mark_async(function: Any) -> None:
+    """Let frameworks see that calls are awaited: `inspect.iscoroutinefunction`, before Python 3.12 that of asyncio."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
+    else:
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+
+
+def function_of(program: Program, *, is_async: bool) -> Callable[..., Any]:
+    """A function with a program's arguments for its parameters; it is never called."""
+    required = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in program.parameters]
+    code = _awaited_stub.__code__ if is_async else _stub.__code__
+    function = FunctionType(code, {"__name__": "__lmql__"}, "query")
+    function.__signature__ = inspect.Signature(required)  # type: ignore[attr-defined]
+    function.__doc__ = program.source.text
+    return function
+
+
+def _stub(*_args: Any, **_kwargs: Any) -> None: ...
+
+
+async def _awaited_stub(*_args: Any, **_kwargs: Any) -> None: ...
 
 
 def program_source(function: Callable[..., Any]) -> Source:
@@ -143,8 +193,3 @@ def _written_docstring(function: Callable[..., Any]) -> tuple[str, int] | None:
         return None
     written = _LITERAL.fullmatch(ast.get_source_segment(text, found.body[0]) or "")
     return None if written is None else (written["text"], max(start, 1) + found.body[0].lineno - 1)
-
-
-def _in_program(frame: FrameType) -> bool:
-    """The caller is a program's own coroutine, which awaits what it calls."""
-    return bool(frame.f_code.co_flags & inspect.CO_COROUTINE) and (INTERPRETER in frame.f_locals or INTERPRETER in frame.f_globals)

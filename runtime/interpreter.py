@@ -2,55 +2,67 @@
 
 from __future__ import annotations
 
-import inspect
+import time
 from collections.abc import Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from types import NoneType
 from typing import Any
 
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.decode import decode_hole, decode_options
+from lmqlc.runtime.decode import decode_hole, decode_options, typed_value
+from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.link import whole_constraint
 from lmqlc.runtime.nested import QueryCall, as_call
+from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.prompt import Prompt
+from lmqlc.runtime.recorded import RecordedCalls
 from lmqlc.runtime.results import HoleResult, Result
 from lmqlc.runtime.run import Run
-from lmqlc.runtime.stream import Event, HoleEnd, HoleStart, TextEvent
+from lmqlc.runtime.stream import BranchEvent, HoleEnd, HoleStart, TextEvent, ValueEvent
 
 CURRENT: ContextVar[Interpreter | None] = ContextVar("lmql_interpreter", default=None)
 """The interpreter whose program runs in this context."""
 
 
-class Interpreter:
+class Interpreter(RecordedCalls):
     """Runs one program on one prompt.
 
     A nested query has an interpreter of its own, on the prompt and the log of the outer one. log: what the whole branch produced; its
     variables are those of the outermost program. branch: its number among the branches of the run; only the first one is shown.
+    effects: the record of a branch that may be copied.
     """
 
     OPEN = OPEN
 
-    def __init__(self, run: Run, program: Program, *, branch: int = 0, outer: Interpreter | None = None) -> None:
+    def __init__(
+        self, run: Run, program: Program, *, branch: int = 0, outer: Interpreter | None = None, effects: Effects | None = None
+    ) -> None:
         self.run = run
         self.program = program
         self.branch = branch
         self.outer = outer
+        self.effects = outer.effects if outer else effects
         self.prompt: Prompt = outer.prompt if outer else Prompt()
         self.log: Result = outer.log if outer else Result()
         self.variables: dict[str, Any] = {} if outer else self.log.variables
         self.environment: dict[str, Any] = {}
         self.returned: tuple[Any] | None = None
+        self._began: tuple[tuple[int, ...], float] = ((), 0.0)
 
     async def execute(self, environment: dict[str, Any]) -> None:
         """Run the program with these globals. What it raises comes out unchanged."""
         from lmqlc.compiler.code import entry_for
 
         self.environment = environment
+        if self.effects is not None:
+            self.effects.boundary.own(environment)
+        code = None if self.effects is None else self.run.recording_code(self.program)
         token = CURRENT.set(self)
         try:
-            await entry_for(self.program, environment)(self)
+            await entry_for(self.program, environment, code)(self)
         finally:
             CURRENT.reset(token)
 
@@ -68,11 +80,13 @@ class Interpreter:
         """Prompt text as written."""
         await self._ready()
         self.append(literal)
+        await self.run.drain()
 
     async def value(self, rendered: str) -> None:
         """Prompt text that came from an expression: characters, and nothing else."""
         await self._ready()
         self.append(rendered)
+        await self.run.drain()
 
     async def role(self, name: str) -> None:
         """The start of a chat turn."""
@@ -80,33 +94,36 @@ class Interpreter:
         before = len(self.prompt.text)
         self.prompt.start_turn(name)
         self.emit(TextEvent(self.prompt.text[before:]))
+        await self.run.drain()
 
     async def hole(self, index: int, slots: Sequence[Any], type: object = None, decorators: Sequence[object] = ()) -> Any:
         """Decode a hole; its value."""
         hole, ready = self.program.holes[index], deco.prepared(decorators)
         if hole.has_type and type is None:
             type = NoneType
-        for function in deco.steps(ready, "pre"):
-            given = await deco.call(function, hole.name, self)
-            if isinstance(given, str):
-                return self._replace(hole, given)
         nested = as_call(type)
-        value = await self._nest(hole, nested) if nested else await decode_hole(self, hole, tuple(slots), type, ready)
-        self.variables[hole.name] = value
-        return value
+        with at_hole(hole.span, self.program.source):
+            given = await deco.before(ready, deco.Variable(hole.name), self)
+        if given is not None:
+            value = await self._replace(hole, given, None if nested else type, ready)
+        elif nested:
+            value = await self._nest(hole, nested, ready)
+        else:
+            value = await decode_hole(self, hole, tuple(slots), type, ready)
+        return self.bind(hole.name, value)
 
     async def distribution(
         self, index: int, options: Any, slots: Sequence[Any] = (), type: object = None, decorators: Sequence[object] = ()
     ) -> Any:
         """The last hole, with the probability of each of its options; its value is the likeliest."""
         hole = self.program.holes[index]
-        value = await decode_options(self, hole, list(options))
-        self.variables[hole.name] = value
-        return value
+        return self.bind(hole.name, await decode_options(self, hole, list(options)))
 
-    async def call(self, value: Any) -> Any:
-        """A value, or what awaiting it gives where it is a coroutine or the call of a query."""
-        return await value if inspect.iscoroutine(value) or isinstance(value, QueryCall) else value
+    def bind(self, name: str, value: Any) -> Any:
+        """Give a hole's variable its value, and show it."""
+        self.variables[name] = value
+        self.emit(ValueEvent(name, value))
+        return value
 
     def bound(self, *names: str) -> bool:
         """All these holes are decoded in this run."""
@@ -117,9 +134,8 @@ class Interpreter:
         from lmqlc.compiler.masks.compose import text_holds
 
         hole = next(hole for hole in reversed(self.log.holes) if hole.name == name)
-        count = sum(bool(token.text) for token in hole.tokens)
         bound = whole_constraint(self.program.conditions[condition], tuple(slots), None)
-        return text_holds(bound, hole.text, count, source=self.program.source)
+        return text_holds(bound, hole.text, hole.count, source=self.program.source)
 
     def import_star(self, module: str | None, level: int) -> None:
         """`from module import *` into the program's globals."""
@@ -137,41 +153,51 @@ class Interpreter:
             self.prompt.append_text(text)
             self.emit(TextEvent(text))
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: BranchEvent) -> None:
         """Tell everybody who listens."""
-        if self.branch == 0:
-            self.run.emit(event)
+        if self.run.settings.writers:
+            self.run.emit(replace(event, branch=self.branch) if self.branch else event, self.branch)
+
+    def begin(self, name: str, ids: Sequence[int] = ()) -> None:
+        """A hole begins after these ids; show it."""
+        self._began = (tuple(ids), time.perf_counter())
+        self.emit(HoleStart(name))
 
     def finished(self, result: HoleResult, rest: str = "") -> None:
-        """Keep a complete hole, and show it."""
-        self.log.holes.append(result)
-        self.emit(HoleEnd(result, rest))
+        """Keep a complete hole, with what it began after, and show it."""
+        ids, started = self._began
+        complete = replace(result, prompt_ids=ids, seconds=time.perf_counter() - started)
+        self.log.holes.append(complete)
+        self.emit(HoleEnd(complete, rest))
 
     async def _ready(self) -> None:
         """Load the model of a program with holes before anything is shown."""
         if self.program.holes:
             await self.run.backend()
 
-    def _replace(self, hole: HoleIR, text: str) -> str:
-        """A `pre` decorator gave the text: no model is asked."""
-        self.emit(HoleStart(hole.name))
+    async def _replace(self, hole: HoleIR, text: str, type: object, decorators: Sequence[object]) -> Any:
+        """A `pre` decorator gave the text: no model is asked. Post decorators see it as they would see the model's."""
+        self.begin(hole.name)
+        with at_hole(hole.span, self.program.source):
+            value = typed_value(hole, type, text)
+        text, value = await deco.after(decorators, self, text, value)
         self.prompt.append_text(text)
-        self.finished(HoleResult(hole.name, text, text, (), "replaced"), text)
-        self.variables[hole.name] = text
-        return text
+        self.finished(HoleResult(hole.name, text, value, (), "replaced"), text)
+        return value
 
-    async def _nest(self, hole: HoleIR, call: QueryCall) -> Any:
+    async def _nest(self, hole: HoleIR, call: QueryCall, decorators: Sequence[object]) -> Any:
         """Run a query in the place of a hole. Where it returns a value, only that stays in the prompt; else everything it wrote."""
         mark, written = self.prompt.mark(), len(self.prompt.text)
         inner = Interpreter(self.run, call.query.program, branch=self.branch, outer=self)
         await inner.execute(call.environment())
-        if inner.returned is None:
-            text = self.prompt.text[written:]
-            self.log.holes.append(HoleResult(hole.name, text, text, (), "query"))
-            return text
-        value = inner.returned[0]
+        wrote = self.prompt.text[written:]
+        value, text = (wrote, wrote) if inner.returned is None else (inner.returned[0], str(inner.returned[0]))
+        text, value = await deco.after(decorators, self, text, value)
+        if inner.returned is None and text == wrote:
+            self.log.holes.append(HoleResult(hole.name, text, value, (), "query"))
+            return value
         self.prompt.restore(mark)
-        self.emit(HoleStart(hole.name))
-        self.prompt.append_text(str(value))
-        self.finished(HoleResult(hole.name, str(value), value, (), "query"), str(value))
+        self.begin(hole.name)
+        self.prompt.append_text(text)
+        self.finished(HoleResult(hole.name, text, value, (), "query"), text)
         return value

@@ -14,7 +14,7 @@ from lmqlc.runtime.models import ModelValue, open_model
 from lmqlc.runtime.prompt import Prompt
 from lmqlc.runtime.run import Settings
 
-_GENERATE = '"{prompt}[RESPONSE]"\nreturn RESPONSE\n'
+_GENERATE = '"{prompt}[RESPONSE]"\nreturn prompt + RESPONSE\n'
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class LLM:
     model: ModelSpec | Backend
 
     async def generate(self, prompt: str, max_tokens: int | None = None, **options: Any) -> Any:
-        """The text the model says after a prompt; with `decoder="sample", n=…` a list of texts. Options are those of the decoder."""
+        """The prompt and what the model says after it, as one text; with `decoder="sample", n=…` a list of texts. Options are `decoder` and
+        the decoder's own."""
         return await generate(prompt, self, max_tokens=max_tokens, **options)
 
     def generate_sync(self, prompt: str, max_tokens: int | None = None, **options: Any) -> Any:
@@ -41,7 +42,7 @@ class LLM:
 
 
 async def generate(prompt: str, model: ModelValue, *, max_tokens: int | None = None, **options: Any) -> Any:
-    """The text a model says after a prompt: a string, or a list of them where the decoder gives several."""
+    """A prompt and what a model says after it: a string, or a list of them where the decoder gives several."""
     from lmqlc.compiler.driver import compile_source
     from lmqlc.grammar.source import Source
     from lmqlc.runtime.arguments import environment_for

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmqlc.backends.base import Tokenizer
+from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.grammar.errors import LmqlError
 
 ROLES = ("system", "user", "assistant")
@@ -26,6 +27,7 @@ class Mark:
     turns: tuple[tuple[str, str], ...]
     role: str | None
     content: str
+    fresh: int
 
 
 class Prompt:
@@ -39,6 +41,7 @@ class Prompt:
         self._turns: list[tuple[str, str]] = []  # closed chat turns
         self._role: str | None = None
         self._content = ""  # of the open turn
+        self._fresh = 0  # ids at the end that are those of text, not sampled
 
     @property
     def ends_in_space(self) -> bool:
@@ -51,10 +54,12 @@ class Prompt:
         self._content += text
         self._pending += text
 
-    def append_tokens(self, ids: Sequence[int], text: str, tokenizer: Tokenizer) -> None:
-        """Add a decoded hole: its ids as sampled, and their text."""
+    def append_tokens(self, ids: Sequence[int], text: str, tokenizer: Tokenizer, *, instead_of: int = 0) -> None:
+        """Add a decoded hole: its ids as sampled, and their text. instead_of: ids at the end of the prompt that they stand for too."""
         self.ids(tokenizer)
+        del self._ids[len(self._ids) - instead_of :]
         self._ids.extend(ids)
+        self._fresh = 0
         self.text += text
         self._content += text
 
@@ -68,7 +73,7 @@ class Prompt:
             raise LmqlError("text stands before the first role tag of a chat; give it a role, for example `{:system}`")
         self.text += f"{{:{role}}}"
         self._role, self._content, self._pending = role, "", ""
-        self._head, self._ids = None, []
+        self._head, self._ids, self._fresh = None, [], 0
 
     def ids(self, tokenizer: Tokenizer) -> list[int]:
         """The ids of the whole prompt; never empty."""
@@ -76,20 +81,30 @@ class Prompt:
             self._head = self._chat_head(tokenizer) if self._role is not None else self._plain_head(tokenizer)
         if self._pending:
             first = self._role is None and not self._ids
-            self._ids.extend(tokenizer.encode(self._pending, first=first))
+            ids = tokenizer.encode(self._pending, first=first)
+            self._ids.extend(ids)
+            self._fresh += len(ids)
             self._pending = ""
         return self._head + self._ids
+
+    def taken_back(self, tokenizer: Tokenizer) -> tuple[int, bytes]:
+        """How many ids at the end a hole may take back, and their text; (0, b"") for none.
+
+        Ids that were sampled stay, and so do special tokens, what a chat template wrote, and the only id of a prompt.
+        """
+        before = len(self.ids(tokenizer)) - self._fresh
+        return taken_back(tokenizer.vocabulary, self._ids[len(self._ids) - self._fresh + (before == 0) :])
 
     def mark(self) -> Mark:
         """The prompt as it stands now."""
         head = None if self._head is None else tuple(self._head)
-        return Mark(self.text, tuple(self._ids), self._pending, head, tuple(self._turns), self._role, self._content)
+        return Mark(self.text, tuple(self._ids), self._pending, head, tuple(self._turns), self._role, self._content, self._fresh)
 
     def restore(self, mark: Mark) -> None:
         """Back to a mark, whatever was added since."""
         self.text, self._ids, self._pending = mark.text, list(mark.ids), mark.pending
         self._head = None if mark.head is None else list(mark.head)
-        self._turns, self._role, self._content = list(mark.turns), mark.role, mark.content
+        self._turns, self._role, self._content, self._fresh = list(mark.turns), mark.role, mark.content, mark.fresh
 
     def _plain_head(self, tokenizer: Tokenizer) -> list[int]:
         """The tokenizer's own prefix; an empty prompt starts from the token that begins a text, else from an end-of-text token."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from lmqlc.compiler.masks.hole import FinishReason, TokenResult
+from lmqlc.runtime.plain import plain
 
 __all__ = ["FinishReason", "HoleResult", "Result", "TokenResult", "Usage"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class HoleResult:
     """One decoded hole.
 
     text: the final text. In the prompt one space may stand before it, where the hole is a number or of a plain-text type.
     value: what the program sees. tokens: as decoded, with the token that ended the hole (end-of-text, the following text) and the
-    parts of tokens that a stop cut off.
+    parts of tokens that a stop cut off. prompt_ids: what the model had read before. seconds: from the hole's start to its end.
+    healed: text at the end of the prompt that was taken back and is the beginning of the first token's; where it is all of it, that token
+    is no part of the hole's text.
     """
 
     name: str
@@ -24,16 +28,47 @@ class HoleResult:
     value: Any
     tokens: tuple[TokenResult, ...]
     finish_reason: FinishReason
+    prompt_ids: tuple[int, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+    healed: str = ""
+
+    @property
+    def count(self) -> int:
+        """The tokens that write the hole's text, those with text that was cut included: what `len(TOKENS(X))` is about."""
+        put_back = bool(self.healed) and self.tokens[0].text == self.healed
+        return sum(bool(token.text) for token in self.tokens) - put_back
 
     @property
     def logprob(self) -> float:
         """Sum of the tokens' log-probabilities."""
         return sum(token.logprob for token in self.tokens)
 
+    def __repr__(self) -> str:
+        value = "" if self.value == self.text else f", value={self.value!r}"
+        count = f"{len(self.tokens)} token{'' if len(self.tokens) == 1 else 's'}"
+        return f"<hole {self.name}: {self.text!r}{value}, {count}, log-probability {self.logprob:.4f}, {self.finish_reason}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The hole in terms of JSON; numbers that JSON does not know become None."""
+        return {
+            "name": self.name,
+            "text": self.text,
+            "value": plain(self.value),
+            "finish_reason": self.finish_reason,
+            "healed": self.healed,
+            "logprob": plain(self.logprob),
+            "tokens": [{"id": t.id, "text": t.text, "logprob": plain(t.logprob), "forced": t.forced} for t in self.tokens],
+        }
+
 
 @dataclass(slots=True)
 class Usage:
-    """Costs of a run: tokens decoded, written without sampling, forward passes, prompt positions computed and reused, seconds."""
+    """Costs of a run.
+
+    tokens, forced: tokens of this branch's holes that were decoded, and that were written without asking the model.
+    forward_passes: calls of the model by the whole run. tokens_computed, tokens_reused: positions of sequences that these calls
+    computed, and that the cache had. seconds: wall time since the run began.
+    """
 
     tokens: int = 0
     forced: int = 0
@@ -43,7 +78,7 @@ class Usage:
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Result:
     """The outcome of one branch of a run.
 
@@ -66,3 +101,37 @@ class Result:
     def score(self) -> float:
         """Sum of the holes' log-probabilities: what branches are sorted by."""
         return sum(hole.logprob for hole in self.holes)
+
+    def __repr__(self) -> str:
+        """What LMQL shows, and how the run ended; tokens and costs are in `holes` and `usage`."""
+        names = {name: value for name, value in self.variables.items() if not name.startswith("P(")}
+        parts = [f"prompt={self.prompt!r}", f"variables={names!r}"]
+        if self.distribution_variable is not None:
+            parts += [f"distribution_variable={self.distribution_variable!r}", f"distribution_values={self.distribution_values!r}"]
+        if self.returned:
+            parts.append(f"value={self.value!r}")
+        parts += [f"score={self.score:.4f}", f"finish_reason={self.finish_reason!r}"]
+        return f"LMQLResult({', '.join(parts)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result in terms of JSON: what it knows as it is, other values by a JSON form of their own, else as text."""
+        shown: dict[str, Any] = {
+            "prompt": self.prompt,
+            "variables": {name: plain(value) for name, value in self.variables.items() if not name.startswith("P(")},
+            "holes": [hole.to_dict() for hole in self.holes],
+            "finish_reason": self.finish_reason,
+            "logprob": plain(self.score),
+            "usage": {item.name: getattr(self.usage, item.name) for item in fields(self.usage)},
+        }
+        if self.returned:
+            shown["value"] = plain(self.value)
+        if self.distribution_values is not None:
+            shown["distribution"] = {
+                "variable": self.distribution_variable,
+                "values": [{"value": plain(value), "probability": plain(share)} for value, share in self.distribution_values],
+            }
+        return shown
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """`to_dict` as a text of strict JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)

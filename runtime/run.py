@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import CodeType
+from typing import Any
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
-from lmqlc.compiler.ir import HoleIR
+from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 from lmqlc.runtime import decoders
 from lmqlc.runtime.batch import BatchedLogits
 from lmqlc.runtime.decoders.base import BaseDecoder
+from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.link import LinkedHole
 from lmqlc.runtime.models import ModelValue, open_model
 from lmqlc.runtime.stored import StoredAutomata
@@ -27,7 +30,7 @@ class Settings:
     decoder, options: go before the program's header, argument by argument. An argument of the header that another decoder does not
         take is left out.
     stored: linked constraints from the program's artifact.
-    around: what stands between the run and its loaded model, for tests that record what it says.
+    certificate: where the run's certificate goes: a path, a function of it, True for standard output, None for nowhere.
     """
 
     model: ModelValue = None
@@ -37,7 +40,11 @@ class Settings:
     writers: Sequence[OutputWriter] = ()
     progress: Progress | None = None
     stored: StoredAutomata | None = None
-    around: Callable[[Backend], Backend] | None = None
+    certificate: Any = None
+
+    def listening(self, writer: OutputWriter) -> Settings:
+        """These settings with one more writer."""
+        return replace(self, writers=(*self.writers, writer))
 
 
 class Run:
@@ -46,7 +53,6 @@ class Run:
     def __init__(self, settings: Settings, decoder: str) -> None:
         self.settings = settings
         self.decoder: BaseDecoder = decoders.make(settings.decoder or decoder, settings.options)
-        self.on_configured: Callable[[BaseDecoder], None] | None = None
         self._program_model: ModelValue = None
         self._configured = False
         self._backend: Backend | None = None
@@ -54,6 +60,21 @@ class Run:
         self._batch: BatchedLogits | None = None
         self._opening = asyncio.Lock()
         self._entropy = secrets.randbits(64)
+        self._codes: dict[int, tuple[Program, CodeType]] = {}
+        self.on_hole: Callable[[Effects], None] | None = None
+
+    def recording_code(self, program: Program) -> CodeType:
+        """The code of a program in the form that branches can be copied in."""
+        from lmqlc.compiler.code import recording_code_for
+
+        if id(program) not in self._codes:
+            self._codes[id(program)] = (program, recording_code_for(program))
+        return self._codes[id(program)][1]
+
+    def reach_hole(self, effects: Effects | None) -> None:
+        """A branch comes to a hole."""
+        if effects is not None and self.on_hole is not None:
+            self.on_hole(effects)
 
     def configure(self, name: str, arguments: Mapping[str, object]) -> None:
         """The program's header; branches repeat it, the first one counts."""
@@ -66,13 +87,27 @@ class Run:
             takes = decoders.takes(chosen)
             arguments = {key: value for key, value in arguments.items() if key in takes}
         self.decoder = decoders.make(chosen, {**arguments, **self.settings.options})
-        if self.on_configured is not None:
-            self.on_configured(self.decoder)
+
+    def may_branch(self, program: Program) -> bool:
+        """The program's run may have several branches: the decoder's name says so, or it is told how many."""
+        from lmqlc.compiler.record_calls import header_arguments
+
+        return self.decoder.n > 1 or (not self.settings.decoder and "n" in header_arguments(program.body))
 
     def seed_of(self, branch: int, hole: int) -> tuple[int, int, int]:
         """The seed of a hole's random generator: by the decoder's `seed` (a fresh one where it has none), the branch, and how many
         holes of the branch came before it. So what a hole says depends neither on the other branches nor on where it is decoded."""
-        return (self._entropy if self.decoder.seed is None else self.decoder.seed, branch, hole)
+        return (self.seed, branch, hole)
+
+    @property
+    def seed(self) -> int:
+        """The decoder's seed; the one that was drawn where none was given."""
+        return self._entropy if self.decoder.seed is None else self.decoder.seed
+
+    @property
+    def opened(self) -> Backend | None:
+        """The model, where the run has needed one."""
+        return self._backend
 
     def set_model(self, value: ModelValue) -> None:
         """The program's `from` clause."""
@@ -93,8 +128,7 @@ class Run:
                 raise LmqlError("no model: name one in a `from` clause, or give `model=`")
             if self.decoder.arguments.get("backend") is not None:
                 raise UnsupportedConstraint(f"backend={self.decoder.arguments['backend']!r} is not available in this version")
-            backend = await open_model(value, self.settings.progress)
-            self._backend = backend if self.settings.around is None else self.settings.around(backend)
+            self._backend = await open_model(value, self.settings.progress)
         return self._backend
 
     async def session(self) -> Session:
@@ -116,21 +150,30 @@ class Run:
             self._batch.branches = self.decoder.n
         return self._batch
 
-    async def begin_hole(self, name: str, prompt: Sequence[int]) -> None:
-        """Tell a session that wants to know (a scripted model's) that a hole begins after these ids."""
+    async def begin_hole(self, name: str, prompt: Sequence[int], kept: int) -> None:
+        """Tell a session that wants to know that a hole begins after these ids, of which only the first `kept` may be asked about: the
+        others were taken back."""
         begin = getattr(await self.session(), "begin_hole", None)
         if begin is not None:
-            begin(name, prompt)
+            begin(name, prompt, kept)
 
     def branch_ended(self) -> None:
         """A branch asks no more; the others need not wait for it."""
         if self._batch is not None and self._batch.branches > 1:
             self._batch.branches -= 1
 
-    def emit(self, event: Event) -> None:
-        """Tell everybody who listens."""
+    def emit(self, event: Event, branch: int = 0) -> None:
+        """Tell everybody who listens to the event's branch."""
         for writer in self.settings.writers:
-            writer.write(event)
+            if branch == 0 or getattr(writer, "every_branch", False):
+                writer.write(event)
+
+    async def drain(self) -> None:
+        """Wait for listeners that are behind."""
+        for writer in self.settings.writers:
+            wait = getattr(writer, "drain", None)
+            if wait is not None:
+                await wait()
 
     async def require_masks(self, hole: HoleIR, linked: LinkedHole) -> None:
         """Raise UnsupportedConstraint where the model's backend cannot hold a constraint."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from lmqlc.compiler.automata.automaton import StopPhrase
-from lmqlc.runtime.results import HoleResult, TokenResult
+from lmqlc.runtime.results import HoleResult, Result, TokenResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class TextEvent:
     """Prompt text that the program wrote."""
 
     text: str
+    branch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class HoleStart:
     """Decoding of a hole begins."""
 
     name: str
+    branch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class TokenEvent:
     name: str
     token: TokenResult
     text: str
+    branch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,42 @@ class HoleEnd:
 
     hole: HoleResult
     rest: str = ""
+    branch: int = 0
 
 
-Event = TextEvent | HoleStart | TokenEvent | HoleEnd
+@dataclass(frozen=True, slots=True)
+class ValueEvent:
+    """A hole's variable has its value: what the program sees, after decorators and nested queries."""
+
+    name: str
+    value: Any
+    branch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The run is over: the results of its branches, likeliest first. `value` is what a call of the query gives."""
+
+    results: tuple[Result, ...]
+    value: Any
+
+    @property
+    def result(self) -> Result:
+        """The likeliest branch's result."""
+        return self.results[0]
+
+
+BranchEvent = TextEvent | HoleStart | TokenEvent | HoleEnd | ValueEvent
+"""What happens in one branch of a run; `branch` is its number, from 0."""
+
+Event = BranchEvent | RunEnd
 
 
 class OutputWriter(Protocol):
-    """Receives the events of a run as they happen."""
+    """Receives the events of a run as they happen: those of the first branch, and of every one where it has `every_branch = True`.
+
+    A writer with a coroutine method `drain` is waited for between events, so that it can hold a run up that is faster than itself.
+    """
 
     def write(self, event: Event) -> None: ...
 

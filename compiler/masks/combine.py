@@ -22,12 +22,13 @@ import numpy.typing as npt
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.combine_step import Known, Parts, State, Stepper, ended
-from lmqlc.compiler.masks.core import following
+from lmqlc.compiler.masks.core import agrees, following
 from lmqlc.compiler.masks.custom import CustomAtom
-from lmqlc.compiler.masks.forms import Ids, allows, pack, unpack, words
-from lmqlc.compiler.masks.interface import Bits
+from lmqlc.compiler.masks.forms import allows, pack, unpack, words
+from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.compiler.masks.residues import Residue, counts_tokens
 from lmqlc.compiler.masks.token_automaton import State as Inner
+from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.compiler.masks.trie import vocabulary_index
 
 NARROW = 32
@@ -116,6 +117,27 @@ class Combination:
             return ended(len(self.vocabulary.tokens[token_id]))
         return None
 
+    def enter(self, state: Any, token_id: int, skip: int) -> State | None:
+        """The state after a first token of which only the bytes behind the first `skip` are read, None where it is not allowed."""
+        text = self.vocabulary.tokens[token_id][skip:]
+        if state.cut is not None or not text:
+            return None
+        after = self._stepper.after(state, token_id, skip)
+        if after is not None and (self._parts.stops or self._goes_on(after)):
+            return after
+        return ended(len(text)) if agrees(text, self._parts.follow.encode()) and self.is_final(state) else None
+
+    def entering(self, state: Any, ids: Ids, skip: int) -> Ids:
+        """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes. Where no stop could end the text, those
+        that begin with a byte after which no text is alive are not asked about."""
+        tokens = self.vocabulary.tokens
+        dead = frozenset[int]()
+        if not self._parts.stops and not self._parts.follow and self._atoms:
+            firsts = {tokens[token_id][skip] for token_id in ids.tolist()}
+            dead = frozenset(byte for byte in firsts if not self._stepper.may_begin(state, bytes([byte])))
+        asked = [i for i in ids.tolist() if tokens[i][skip] not in dead]
+        return np.array([i for i in asked if self.enter(state, i, skip) is not None], np.intp)
+
     def is_final(self, state: Any) -> bool:
         """Whether the text so far (after the cut, where it has ended) is valid."""
         return self._stepper.is_final(state)
@@ -140,7 +162,7 @@ class Combination:
         """None while decoding goes on, else the bytes to cut from the end of what was written."""
         return cast(State, state).cut
 
-    def forced(self, state: Any) -> list[int]:
+    def forced(self, state: Any, before: bytes = b"") -> list[int]:
         """The tokens of the text that one grammar leaves no choice about, as the tokenizer writes it; empty where the budget, a count of
         tokens, a stop or another possibility is near."""
         encode = self._parts.encode
@@ -150,10 +172,13 @@ class Combination:
         left = None if self._parts.max_tokens is None else self._parts.max_tokens - state.taken
         if not text or (left is not None and left <= len(text.encode())):
             return []
-        ids, at = encode(text), cast(State | None, state)
-        for token_id in ids:
-            at = None if at is None else self.advance(at, token_id)
+        ids, at = encoded_behind(encode, self.vocabulary, before, text.encode()), cast(State | None, state)
+        for place, token_id in enumerate(ids):
+            at = None if at is None else self.advance(at, token_id) if place or not before else self._begin(at, token_id, len(before))
         return [] if at is None or at.text != state.text + text.encode() else ids
+
+    def _begin(self, state: State, token_id: int, skip: int) -> State | None:
+        return state if len(self.vocabulary.tokens[token_id]) == skip else self.enter(state, token_id, skip)
 
     def _forced_text(self, state: State) -> str:
         """Whole characters that every option leaves no choice about."""

@@ -82,9 +82,9 @@ class Stepper:
         """The text that external atoms see: without a leading space that belongs to the prompt."""
         return text[1:] if self.parts.skips_space and text.startswith(b" ") else text
 
-    def after(self, state: State, token_id: int) -> State | None:
-        """The state after a token that adds text, None where it cannot."""
-        token = self._tokens[token_id]
+    def after(self, state: State, token_id: int, skip: int = 0) -> State | None:
+        """The state after a token that adds text, None where it cannot. skip: its first bytes that are the prompt's and are not read."""
+        token = self._tokens[token_id][skip:]
         if not token or self.spent(state):
             return None
         threads: tuple[Thread, ...] = ()
@@ -93,7 +93,8 @@ class Stepper:
             if cut is not None:
                 return ended(len(state.text) + len(token) - cut)
         inner = tuple(
-            None if inner is None else residue.advance(inner, token_id) for residue, inner in zip(self.residues, state.tokens, strict=True)
+            None if inner is None else residue.enter(inner, token_id, skip) if skip else residue.advance(inner, token_id)
+            for residue, inner in zip(self.residues, state.tokens, strict=True)
         )
         text = state.text + token
         alive = self._still_alive(state, text) if any(found is not None for found in inner) else state.alive
@@ -102,6 +103,11 @@ class Stepper:
             return after
         begun = self.removed(threads)
         return after._replace(threads=begun) if begun and not self.spent(after) else None
+
+    def may_begin(self, state: State, text: bytes) -> bool:
+        """Some external atoms that a residue needs are alive after more bytes; what residues say of them is not asked."""
+        alive = self._still_alive(state, state.text + text)
+        return any(all(alive[i] for i in option) for residue in self.residues for option in residue.options)
 
     def removed(self, threads: tuple[Thread, ...]) -> tuple[Thread, ...]:
         """The threads of phrases that a stop removes; they go on where the text itself cannot."""

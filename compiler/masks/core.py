@@ -21,8 +21,8 @@ from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
 from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, KnownCosts, Moment
 from lmqlc.compiler.masks.forced import forced_bytes
-from lmqlc.compiler.masks.forms import Ids, Mask, MaskPool, words
-from lmqlc.compiler.masks.interface import Bits
+from lmqlc.compiler.masks.forms import Mask, MaskPool, words
+from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.compiler.masks.steps import Steps, values_of
 from lmqlc.compiler.masks.trie import VocabularyIndex, vocabulary_index
 from lmqlc.grammar.errors import UnsupportedConstraint
@@ -119,7 +119,7 @@ def _removed_chars(automaton: TextAutomaton) -> int:
 
 def following(vocabulary: Vocabulary, index: VocabularyIndex, literal: bytes) -> list[int]:
     """Ids of the tokens that agree with a following literal: nonempty prefixes of it, or beginning with all of it."""
-    tokens, order = vocabulary.tokens, index.order.tolist()
+    tokens, order = vocabulary.tokens, index.by_bytes
     found: list[int] = []
     for length in range(1, len(literal) + 1):
         prefix = literal[:length]
@@ -133,6 +133,11 @@ def following(vocabulary: Vocabulary, index: VocabularyIndex, literal: bytes) ->
             break
         found += order[low:high] if length == len(literal) else order[low : bisect_right(order, prefix, low, high, key=tokens.__getitem__)]
     return found
+
+
+def agrees(text: bytes, literal: bytes) -> bool:
+    """Bytes agree with a following literal (none: b""): they are a nonempty prefix of it, or begin with all of it."""
+    return bool(text and literal) and (literal.startswith(text) or text.startswith(literal))
 
 
 class MaskTable:

@@ -15,11 +15,12 @@ from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 
 
 class Written:
-    """The tokens of a text, newest first, shared between states. Equality is by content; the hash is kept."""
+    """The tokens of a text, newest first, shared between states: ids, or the bytes of one that is read in part. Equality is by content; the
+    hash is kept."""
 
     __slots__ = ("before", "count", "hash", "token")
 
-    def __init__(self, before: Written | None, token: int) -> None:
+    def __init__(self, before: Written | None, token: int | bytes) -> None:
         self.before = before
         self.token = token
         self.count: int = 1 if before is None else before.count + 1
@@ -39,12 +40,12 @@ class Written:
             mine, theirs = mine.before, theirs.before
         return True
 
-    def tokens(self) -> list[int]:
-        """Token ids, oldest first."""
+    def texts(self, vocabulary: Vocabulary) -> list[bytes]:
+        """What the tokens write, oldest first."""
         found = []
         at: Written | None = self
         while at is not None:
-            found.append(at.token)
+            found.append(at.token if isinstance(at.token, bytes) else vocabulary.tokens[at.token])
             at = at.before
         return found[::-1]
 
@@ -55,14 +56,14 @@ def fixed_cut(phrases: tuple[StopPhrase, ...]) -> int | None:
     return lengths.pop() if len(lengths) == 1 else None
 
 
-def removed_bytes(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], overrun: int) -> int:
-    """Bytes of the stop phrase to remove where `tokens` stop `overrun` bytes before their end; 0 where the phrase stays.
+def removed_bytes(automaton: TextAutomaton, tokens: list[bytes], overrun: int) -> int:
+    """Bytes of the stop phrase to remove where `tokens` (what each writes) stop `overrun` bytes before their end; 0 where the phrase stays.
 
     Where a kept and a removed phrase of one length end together, the removed one counts.
     """
-    text = b"".join(vocabulary.tokens[token] for token in tokens)
+    text = b"".join(tokens)
     text = text[: len(text) - overrun]
-    holds = _holds(automaton, vocabulary, tokens, len(text))
+    holds = _holds(automaton, tokens, len(text))
     fitting = [
         (length, 0 if phrase.keep else length)
         for phrase in automaton.phrases
@@ -87,7 +88,7 @@ def _lengths(phrase: StopPhrase, text: bytes) -> Iterator[int]:
             yield len(rest.encode())
 
 
-def _holds(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], length: int) -> list[bool]:
+def _holds(automaton: TextAutomaton, tokens: list[bytes], length: int) -> list[bool]:
     """bool[length + 1]: the formula holds for the text up to a byte, with the tokens that reach into it."""
     bounds = automaton.token_bounds.tolist()
     good = automaton.accepts if automaton.holds is None else automaton.holds
@@ -97,7 +98,7 @@ def _holds(automaton: TextAutomaton, vocabulary: Vocabulary, tokens: list[int], 
     for count, token in enumerate(tokens, 1):
         before = sum(bound < count for bound in bounds) - 1
         region = sum(bound <= count for bound in bounds) - 1
-        for at, byte in enumerate(vocabulary.tokens[token]):
+        for at, byte in enumerate(token):
             if len(holds) > length:
                 return holds
             state = int(automaton.delta[(region if at else before) % regions, state, automaton.byte_class[byte]])

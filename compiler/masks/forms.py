@@ -14,9 +14,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 import numpy.typing as npt
 
-from lmqlc.compiler.masks.interface import Bits
+from lmqlc.compiler.masks.interface import Bits, Ids
 
-Ids = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.float32]
 
 ROWS = 64

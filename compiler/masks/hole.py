@@ -15,6 +15,7 @@ import numpy as np
 from lmqlc.backends.base import Logits, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.forms import apply
+from lmqlc.compiler.masks.heal import Healing, healing
 from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.grammar.errors import ConstraintViolated
 
@@ -46,11 +47,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a hole leaves in the prompt: whole tokens, then text of a token that was cut; `text` is all of it."""
+    """What a hole leaves in the prompt: whole tokens, then text of a token that was cut; `text` is all of it.
+
+    healed: the first id stands for what was taken back from the prompt too. Where it does not, that goes back to where it was.
+    """
 
     ids: tuple[int, ...]
     tail: str
     text: str
+    healed: bool = False
 
 
 class HoleRun:
@@ -58,6 +63,10 @@ class HoleRun:
 
     constraint is None for an unconstrained hole, which nothing masks: it says what the model says, until end-of-text or the budget.
     `tokens` are those decoded so far; `reason` is None while decoding goes on.
+
+    heal: the text of tokens at the end of the prompt that may be taken back (see `heal`). Where `heals` says so at the start, the model is
+    asked without them, and the first token must begin with that text; else they stay in the prompt, and nothing is different. A first
+    token that is that text and no more is the prompt's own: it counts neither for the budget nor for the constraint.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class HoleRun:
         constraint: TokenConstraint | None,
         budget: Budget,
         phrases: Sequence[StopPhrase] = (),
+        heal: bytes = b"",
     ) -> None:
         self.name = name
         self.vocabulary = vocabulary
@@ -78,7 +88,17 @@ class HoleRun:
         self._cut = 0  # bytes at the end of the written text that are dropped
         self._phrases = tuple(phrases)
         self._state: State = None if constraint is None else constraint.start()
+        self._own = 0  # bytes at the start of the written text that are the prompt's
+        self._put_back = 0  # tokens that are nothing but those
+        self._healing: Healing | None = None
         self._settle()
+        if heal and self.reason is None:
+            self._healing = healing(vocabulary, constraint, self._state, heal)
+
+    @property
+    def heals(self) -> bool:
+        """The next token, the hole's first, must begin with what was taken back from the prompt."""
+        return self._healing is not None
 
     @property
     def ids(self) -> list[int]:
@@ -88,10 +108,22 @@ class HoleRun:
     def data(self) -> bytes:
         """The bytes of the final text so far, without what a stop removed."""
         written = b"".join(self.vocabulary.tokens[i] for i in self._ids)
-        return written[: len(written) - self._cut]
+        return written[self._own : len(written) - self._cut]
+
+    @property
+    def healed(self) -> str:
+        """The text of the prompt that the first token covers; empty where none was taken back, or no token came yet."""
+        return self.vocabulary.tokens[self._ids[0]][: self._own].decode("utf-8", "replace") if self._own else ""
+
+    def last_bytes(self) -> bytes:
+        """What the last token added to the text, before any cut."""
+        data = self.vocabulary.tokens[self.tokens[-1].id]
+        return data[self._own :] if len(self._ids) == 1 else data
 
     def legal(self, token_id: int) -> bool:
         """The token may come next."""
+        if self._healing is not None:
+            return self._healing.allows(token_id)
         if self.constraint is None:
             return True
         if token_id in self.vocabulary.eos_ids:
@@ -100,6 +132,8 @@ class HoleRun:
 
     def masked(self, logits: Logits) -> Logits:
         """Logits `float32[V]` with -inf for every token that may not come next; the argument is left as it is."""
+        if self._healing is not None:
+            return self._healing.masked(logits)
         if self.constraint is None:
             return logits
         bits = self.constraint.mask(self._state)
@@ -113,7 +147,13 @@ class HoleRun:
         """Tokens that the constraint leaves no choice about, within the budget; often empty."""
         if self.constraint is None or self.reason is not None:
             return []
-        return list(self.constraint.forced(self._state))[: self.budget.tokens - len(self._ids)]
+        if self._healing is None:
+            return list(self.constraint.forced(self._state))[: self.budget.tokens - self._count()]
+        whole = self.constraint.forced(self._state, self._healing.text)
+        if whole:
+            return list(whole)
+        ids = list(self.constraint.forced(self._state))  # the tokenizer parts where the prompt ends
+        return [int(self._healing.exact[0]), *ids] if ids else []
 
     def push(self, token_id: int, logprob: float, *, forced: bool = False) -> TokenResult:
         """Take a legal token. Sets `reason` where it ends the hole."""
@@ -124,8 +164,10 @@ class HoleRun:
             self.reason = "eos"
             return token
         self._ids.append(token_id)
-        if self.constraint is not None:
-            self._state = self._advance(token_id)
+        if self._healing is not None:
+            self._heal(self._healing, token_id)
+        elif self.constraint is not None:
+            self._state = self._taken(self.constraint.advance(self._state, token_id), token_id)
         self._settle()
         return token
 
@@ -140,20 +182,33 @@ class HoleRun:
         self._cut = cut
         self.reason = "follow" if reason == "stop" and not self._by_phrase() else reason
 
+    def _heal(self, first: Healing, token_id: int) -> None:
+        """Take the first token, which covers the prompt's end."""
+        if not first.allows(token_id):
+            self._ids.pop()
+            self._taken(None, token_id)
+        self._healing, self._own = None, len(first.text)
+        if len(self.vocabulary.tokens[token_id]) == self._own:
+            self._put_back = 1
+        elif self.constraint is not None:
+            self._state = self._taken(self.constraint.enter(self._state, token_id, self._own), token_id)
+
+    def _count(self) -> int:
+        """Tokens that count for the budget."""
+        return len(self._ids) - self._put_back
+
     def written(self) -> Written:
         """What the hole leaves in the prompt once it has ended."""
         data, ids = self.data(), list(self._ids)
-        sizes = [len(self.vocabulary.tokens[i]) for i in ids]
-        kept = sum(sizes)
+        kept = sum(len(self.vocabulary.tokens[i]) for i in ids) - self._own  # bytes of the text, so that it is below 0 without the first id
         while ids and kept > len(data):
             kept -= len(self.vocabulary.tokens[ids.pop()])
         while ids and kept < len(data) and data[kept] & 0xC0 == 0x80:  # the cut token began inside a character
             kept -= len(self.vocabulary.tokens[ids.pop()])
-        return Written(tuple(ids), data[kept:].decode("utf-8", "replace"), data.decode("utf-8", "replace"))
+        tail = data[max(kept, 0) :]
+        return Written(tuple(ids), tail.decode("utf-8", "replace"), data.decode("utf-8", "replace"), bool(ids and self._own))
 
-    def _advance(self, token_id: int) -> State:
-        assert self.constraint is not None
-        state = self.constraint.advance(self._state, token_id)
+    def _taken(self, state: State | None, token_id: int) -> State:
         if state is None:
             raise ConstraintViolated(f"token {token_id} is not allowed in hole `{self.name}`")
         return state
@@ -170,17 +225,17 @@ class HoleRun:
             if constraint.is_closed(self._state):
                 self.reason = "closed"
                 return
-        if len(self._ids) >= self.budget.tokens:
+        if self._count() >= self.budget.tokens:
             if constraint is not None and not constraint.is_final(self._state):
                 raise ConstraintViolated(f"hole `{self.name}` reached its budget of {self.budget.tokens} tokens with its text incomplete")
             self.reason = self.budget.reason
 
     def _by_phrase(self) -> bool:
         """A stop phrase ended the hole, not the text that follows it."""
-        if not self._phrases or not self._ids or self._cut != len(self.vocabulary.tokens[self._ids[-1]]):
+        if not self._phrases or not self._ids or self._cut != len(self.last_bytes()):
             return bool(self._phrases)
         kept = self.data()
-        dropped = b"".join(self.vocabulary.tokens[i] for i in self._ids)[len(kept) :]
+        dropped = b"".join(self.vocabulary.tokens[i] for i in self._ids)[self._own + len(kept) :]
         for phrase in self._phrases:
             text = None if phrase.text is None else phrase.text.encode()
             if text is None or (kept.endswith(text) if phrase.keep else dropped.startswith(text)):

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 State = Hashable
 Bits = npt.NDArray[np.uint32]
+Ids = npt.NDArray[np.intp]
 
 
 class TokenConstraint(Protocol):
@@ -31,6 +32,14 @@ class TokenConstraint(Protocol):
         """The state after a token, None where it is not allowed. Total: never raises for any id below V."""
         ...
 
+    def enter(self, state: State, token_id: int, skip: int) -> State | None:
+        """`advance` for a first token whose first `skip` bytes, and not all of them, are the prompt's: only the rest is read."""
+        ...
+
+    def entering(self, state: State, ids: Ids, skip: int) -> Ids:
+        """Those of some usable ids, all longer than `skip` bytes, which `enter` takes."""
+        ...
+
     def is_final(self, state: State) -> bool:
         """The text so far is a valid final text."""
         ...
@@ -39,8 +48,11 @@ class TokenConstraint(Protocol):
         """The text is valid and no continuation gives another text: decoding ends without a model call."""
         ...
 
-    def forced(self, state: State) -> list[int]:
-        """The tokens, canonically chosen, of the longest text that the constraint leaves no choice about; often empty."""
+    def forced(self, state: State, before: bytes = b"") -> list[int]:
+        """The tokens, canonically chosen, of the longest text that the constraint leaves no choice about; often empty.
+
+        before: the end of the prompt, to be tokenised with the text; where its bytes are not those of the first token's beginning, no
+        tokens are given."""
         ...
 
     def stopped(self, state: State) -> int | None:

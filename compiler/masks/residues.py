@@ -53,7 +53,13 @@ class Residue(RegularResidue):
 
     def advance(self, state: State, token_id: int) -> State | None:
         """The state after a token; None where the residue is dead, also where only a stop that did not come would have saved it."""
-        after = self.tokens.advance(state, token_id)
+        return self._settled(self.tokens.advance(state, token_id))
+
+    def enter(self, state: State, token_id: int, skip: int) -> State | None:
+        """The state after a first token whose first `skip` bytes are the prompt's."""
+        return self._settled(self.tokens.enter(state, token_id, skip))
+
+    def _settled(self, after: State | None) -> State | None:
         if after is None or after[0] == ENDED:
             return None
         settled = self.settled[after[0]]

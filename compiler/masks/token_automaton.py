@@ -14,13 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
+
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
-from lmqlc.compiler.masks.core import Core, core_of
+from lmqlc.compiler.masks.core import Core, agrees, core_of
 from lmqlc.compiler.masks.counters import Horizon
 from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes
+from lmqlc.compiler.masks.first_token import value_behind, values_behind
 from lmqlc.compiler.masks.forms import Mask
-from lmqlc.compiler.masks.interface import Bits
+from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.grammar.errors import UnsatisfiableConstraint
 
 State = tuple[int, int, int, Written | None]
@@ -104,7 +107,7 @@ class TokenAutomaton:
                 if self._cut is None:
                     written = Written(written, token_id)
                 if value >= self._states:
-                    return self._stop(q, count, written, token_id)
+                    return self._stop(q, count, written, self.vocabulary.tokens[token_id])
                 return (value, min(count + 1, self._horizon.last), room - chars, written)
         return self._end(q, moment.region, room, token_id)
 
@@ -118,14 +121,48 @@ class TokenAutomaton:
             return (ENDED, len(self.vocabulary.tokens[token_id]), 0, None)
         return None
 
-    def _stop(self, q: int, count: int, written: Written | None, token_id: int) -> State:
-        """The state after a token in which a stop is reached."""
-        steps, token = self.core.steps, self.vocabulary.tokens[token_id]
+    def enter(self, state: Any, token_id: int, skip: int) -> State | None:
+        """The state after a first token of which only the bytes behind the first `skip` are read, None where it is not allowed."""
+        q, count, room, written = cast(State, state)
+        text, steps = self.vocabulary.tokens[token_id][skip:], self.core.steps
+        if q == ENDED or not text:
+            return None
+        moment = self._horizon.moment(count)
+        if moment.finish is not None:
+            value = value_behind(steps, (q, moment.pair), text)
+            chars = sum(byte & 0xC0 != 0x80 for byte in text) if steps.counts_chars else 0
+            if moment.costs[value] + chars <= room:
+                written = Written(written, text) if self._cut is None else None
+                if value >= self._states:
+                    return self._stop(q, count, written, text)
+                return (value, min(count + 1, self._horizon.last), room - chars, written)
+        return (ENDED, len(text), 0, None) if self._final(q, moment.region, room) and agrees(text, self.follow.encode()) else None
+
+    def entering(self, state: Any, ids: Ids, skip: int) -> Ids:
+        """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes."""
+        q, count, room, _ = cast(State, state)
+        if q == ENDED or not len(ids):
+            return ids[:0]
+        moment, steps, index = self._horizon.moment(count), self.core.steps, self.core.index
+        allowed = np.zeros(len(ids), np.bool_)
+        if moment.finish is not None:
+            values = values_behind(steps, self.vocabulary, index, (q, moment.pair), ids, skip)
+            before = sum(byte & 0xC0 != 0x80 for byte in self.vocabulary.tokens[int(ids[0])][:skip])
+            chars = index.chars[ids] - before if steps.counts_chars else 0
+            allowed = moment.finish[values] + chars <= room
+        if self.follow and self._final(q, moment.region, room):
+            literal, tokens = self.follow.encode(), self.vocabulary.tokens
+            allowed |= [agrees(tokens[token_id][skip:], literal) for token_id in ids.tolist()]
+        return ids[allowed]
+
+    def _stop(self, q: int, count: int, written: Written | None, token: bytes) -> State:
+        """The state after a token, of which these bytes are read, in which a stop is reached."""
+        steps = self.core.steps
         overrun = len(token) - steps.bytes_to_stop(q, token, steps.pair(count))
         if self._cut is not None:
             return (ENDED, overrun + self._cut, 0, None)
         assert written is not None
-        removed = removed_bytes(self.core.automaton, self.vocabulary, written.tokens(), overrun)
+        removed = removed_bytes(self.core.automaton, written.texts(self.vocabulary), overrun)
         return (ENDED, overrun + removed, 0, None)
 
     def is_final(self, state: Any) -> bool:
@@ -142,7 +179,7 @@ class TokenAutomaton:
         q, cut, _, _ = cast(State, state)
         return cut if q == ENDED else None
 
-    def forced(self, state: Any) -> list[int]:
+    def forced(self, state: Any, before: bytes = b"") -> list[int]:
         """The tokens of the longest text without a choice, as the tokenizer writes it; empty where its tokens would matter."""
         q, count, room, _ = cast(State, state)
         if q == ENDED or self._encode is None or not self._horizon.indifferent(count):
@@ -150,13 +187,27 @@ class TokenAutomaton:
         text = self.core.forced(q, room)
         if not text or not self._horizon.indifferent(count + len(text)):
             return []
-        ids = self._encode(text.decode())
+        ids = encoded_behind(self._encode, self.vocabulary, before, text)
         at: State | None = cast(State, state)
         for place, token_id in enumerate(ids):
-            at = None if at is None else self.advance(at, token_id)
+            at = None if at is None else self.advance(at, token_id) if place or not before else self._begin(at, token_id, len(before))
             if at is None or (at[0] == ENDED and place + 1 < len(ids)):
                 return []
         return ids
+
+    def _begin(self, state: State, token_id: int, skip: int) -> State | None:
+        """The state after a first token that begins with the prompt's end, and may be all of it."""
+        return state if len(self.vocabulary.tokens[token_id]) == skip else self.enter(state, token_id, skip)
+
+
+def encoded_behind(encode: Encode, vocabulary: Vocabulary, before: bytes, text: bytes) -> list[int]:
+    """The ids of a text as the tokenizer writes it behind the end of a prompt, which is tokenised with it; none where the first token does
+    not cover that end."""
+    try:
+        ids = encode((before + text).decode())
+    except UnicodeDecodeError:
+        return []
+    return ids if ids and vocabulary.tokens[ids[0]].startswith(before) else []
 
 
 def link(

@@ -69,6 +69,12 @@ class VocabularyIndex:
         return np.maximum(self.node, 0).astype(np.intp)
 
     @cached_property
+    def by_bytes(self) -> list[int]:
+        """`order` as a list, for searching."""
+        ids: list[int] = self.order.tolist()
+        return ids
+
+    @cached_property
     def single_bytes(self) -> npt.NDArray[np.bool_]:
         """bool[256]: some token is this byte alone. With all bytes a text needs, it can be written whatever the other tokens are."""
         found = np.zeros(256, np.bool_)

@@ -10,7 +10,8 @@ import math
 
 import pytest
 
-from lmqlc.output import as_json, as_text, plain
+from lmqlc.output import as_json, as_text
+from lmqlc.runtime.plain import plain
 from lmqlc.runtime.results import HoleResult, Result, TokenResult
 
 

@@ -20,8 +20,8 @@ import pytest
 from lmqlc.backends.scripted import scripted
 from lmqlc.compiler.driver import compile_source
 from lmqlc.grammar.errors import LmqlError
-from lmqlc.output import plain
 from lmqlc.queries import run_program
+from lmqlc.runtime.plain import plain
 from lmqlc.runtime.results import Result
 from lmqlc.sources import read_source
 from lmqlc.tracebacks import format_program_error

@@ -1,0 +1,86 @@
+"""Token healing: the first token of a hole covers text that was taken back from the prompt.
+
+A prompt that ends inside what the model would write as one token (`http:` before `://`, a space before ` Paris`) makes it go on in a way
+it never learned. So the last tokens of the prompt's text are taken back, and the hole's first token must begin with their text. It may be
+that text exactly, which puts back what was there; or a longer token, whose rest is the beginning of the hole's text. Text is taken back
+only where there is such a longer token, and only as much as is a token by itself, so that the hole's text may always begin afresh.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from lmqlc.backends.base import Logits, Vocabulary
+from lmqlc.compiler.masks.interface import Ids, State, TokenConstraint
+from lmqlc.compiler.masks.trie import vocabulary_index
+
+MAX_BYTES = 24
+"""Most text that is taken back; longer tokens are not worth looking for."""
+
+
+@lru_cache(maxsize=4096)
+def covering(vocabulary: Vocabulary, text: bytes) -> tuple[Ids, Ids]:
+    """Ids of the tokens that are a text exactly, and of those that begin with it and go on. Special tokens are neither."""
+    order, tokens = vocabulary_index(vocabulary).by_bytes, vocabulary.tokens
+
+    def start(token: int) -> bytes:
+        return tokens[token][: len(text)]
+
+    low = bisect_left(order, text, key=start)
+    high = bisect_right(order, text, low, key=start)
+    longer = bisect_right(order, text, low, high, key=tokens.__getitem__)
+    return np.array(order[low:longer], np.intp), np.array(order[longer:high], np.intp)
+
+
+def taken_back(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[int, bytes]:
+    """How many ids at the end of a prompt's text are taken back before a hole, and their text; (0, b"") where none are.
+
+    They are the most whose text is one token, and begins a longer one. ids: those of the text alone.
+    """
+    best, text = (0, b""), b""
+    for count, token_id in enumerate(reversed(ids), 1):
+        text = vocabulary.tokens[token_id] + text
+        if not vocabulary.tokens[token_id] or len(text) > MAX_BYTES:
+            break
+        exact, longer = covering(vocabulary, text)
+        if len(exact) and len(longer):
+            best = (count, text)
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class Healing:
+    """The first step of a hole whose first token must begin with `text`.
+
+    exact: ids of tokens that are just that: they leave the hole's text empty. longer: ids of the legal ones among those that go on, read
+    as the text's first token by what stands behind `text`.
+    """
+
+    text: bytes
+    exact: Ids
+    longer: Ids
+
+    def allows(self, token_id: int) -> bool:
+        """The token may come first."""
+        return bool((self.exact == token_id).any() or (self.longer == token_id).any())
+
+    def masked(self, logits: Logits) -> Logits:
+        """Logits `float32[V]` with -inf for all other tokens."""
+        scores = np.full_like(logits, -np.inf)
+        for ids in (self.exact, self.longer):
+            scores[ids] = logits[ids]
+        return scores
+
+
+def healing(vocabulary: Vocabulary, constraint: TokenConstraint | None, state: State, text: bytes) -> Healing | None:
+    """The first step of a hole after text that was taken back; None where no other token than that text itself could come, so that
+    nothing need be taken back. constraint: None for a hole that nothing masks."""
+    exact, longer = covering(vocabulary, text)
+    if constraint is not None and len(longer):
+        longer = constraint.entering(state, longer, len(text))
+    return Healing(text, exact, longer) if len(exact) and len(longer) else None

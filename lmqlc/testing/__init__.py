@@ -1,1 +1,0 @@
-"""Tests of queries: written beside them, run on a model or replayed from what a model said before."""
