@@ -139,6 +139,11 @@ def _plugins() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS) if point.name not in _FACTORIES}
 
 
+def default_endpoint() -> str:
+    """Where models are served that a program names without a place: `LMQLC_ENDPOINT`, else `DEFAULT_ENDPOINT`."""
+    return os.environ.get("LMQLC_ENDPOINT") or DEFAULT_ENDPOINT
+
+
 def default_model() -> ModelSpec:
     """The model of programs that name none: `set_default_model`, else `LMQL_DEFAULT_MODEL`, else the embedded demo model."""
     if _default:

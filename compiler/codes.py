@@ -37,4 +37,5 @@ CODES: dict[str, str] = {
     "L0800": "any other error of a run",
     "L0801": "a constraint that could only be checked does not hold",
     "L0802": "a prompt that does not fit the model's context window",
+    "L0901": "a test that cannot be read",
 }

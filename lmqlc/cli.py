@@ -12,7 +12,8 @@ import traceback
 
 import click
 
-from lmqlc import __version__
+from lmqlc import __version__, cli_tools
+from lmqlc.configuration import applied
 
 USAGE, OUR_FAULT, INTERRUPTED = 2, 70, 130
 
@@ -23,13 +24,19 @@ Examples:
   lmqlc run ask.lmql --arg question="Why?" --json  give arguments, get JSON
   echo '"Say hi: [WHO]" where len(WHO) < 9' | lmqlc run -
   lmqlc check *.lmql                               find errors without running anything
+  lmqlc new capitals                               start a project with a query, its tests and settings
+
+\b
+`lmqlc COMMAND --help` shows examples of a command. Settings: [tool.lmqlc] in pyproject.toml, and environment variables.
 """
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=cli_tools.Sections, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "-V", "--version", message="lmqlc %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Compile and run LMQL programs: prompts with holes, constraints that hold, Python in between."""
+    ctx.obj = ctx.with_resource(applied())
 
 
 @cli.command(
@@ -42,7 +49,7 @@ Examples:
   lmqlc run packing.lmqlc --no-stream --time --certificate packing.json
 """,
 )
-@click.argument("query")
+@click.argument("query", type=click.Path())
 @click.option("--model", metavar="M", help='The model, such as "local:gpt2" or "demo"; goes before the program\'s own `from`.')
 @click.option("--decoder", metavar="D", help='The decoder, such as "argmax" or "sample(temperature=0.7, n=2)"; goes before the header.')
 @click.option(
@@ -98,7 +105,7 @@ Examples:
   lmqlc compile packing.lmql --tokenizer ./gpt2  also works out the token masks for a model's tokenizer
 """,
 )
-@click.argument("query")
+@click.argument("query", type=click.Path())
 @click.option("-o", "--output", metavar="FILE", help="Where to write the artifact. Default: the program's name with .lmqlc.")
 @click.option(
     "--tokenizer",
@@ -122,33 +129,12 @@ def compile(query: str, output: str | None, tokenizers: tuple[str, ...], stage: 
 
 
 @cli.command(short_help="Find errors without running anything.", epilog="\b\nExample:\n  lmqlc check examples/*.lmql\n")
-@click.argument("files", nargs=-1, required=True)
+@click.argument("files", nargs=-1, required=True, type=click.Path())
 def check(files: tuple[str, ...]) -> int:
     """Find errors and warnings in FILES without running them."""
     from lmqlc.check_command import check_command
 
     return check_command(files)
-
-
-@cli.command(
-    short_help="Lay programs out.",
-    epilog="""\b
-Examples:
-  lmqlc fmt packing.lmql               rewrites the file
-  lmqlc fmt .                          every .lmql file below this folder
-  lmqlc fmt --check --diff examples/   shows what would change, and exits with 1 where something would
-  lmqlc fmt - < packing.lmql           standard input to standard output
-""",
-)
-@click.argument("files", nargs=-1, required=True, type=click.Path())
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 where a file would change.")
-@click.option("--diff", is_flag=True, help="Write nothing; show what would change.")
-@click.option("--line-length", "width", type=click.IntRange(40, 1000), metavar="N", help="Characters of a line. Default: 120.")
-def fmt(files: tuple[str, ...], check: bool, diff: bool, width: int | None) -> int:
-    """Lay out FILES: query strings, holes, clauses and headers. Python statements, comments and prompt text stay as they are."""
-    from lmqlc.fmt_command import fmt_command
-
-    return fmt_command(files, check=check, diff=diff, width=width)
 
 
 @cli.command(
@@ -159,7 +145,7 @@ Examples:
   lmqlc explain examples/date.lmql --tokenizer ./gpt2 --svg date.svg
 """,
 )
-@click.argument("query")
+@click.argument("query", type=click.Path())
 @click.option(
     "--tokenizer", "tokenizers", metavar="T", multiple=True, help="A model directory or tokenizer.json to count tokens of; repeatable."
 )
@@ -171,13 +157,8 @@ def explain(query: str, tokenizers: tuple[str, ...], svg: str | None) -> None:
     explain_command(query, tokenizers=tokenizers, svg=svg)
 
 
-@cli.command(short_help="Show or empty the cache on disk.")
-@click.option("--clear", is_flag=True, help="Delete what is kept.")
-def cache(clear: bool) -> None:
-    """Show the folder in which compiled constraints are kept, and how much it holds."""
-    from lmqlc.cache_command import cache_command
-
-    cache_command(clear=clear)
+for tool in cli_tools.COMMANDS:
+    cli.add_command(tool)
 
 
 def run_cli(arguments: list[str]) -> int:

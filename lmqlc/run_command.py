@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import signal
 import sys
 import time
@@ -47,7 +48,7 @@ def run_command(
     compiled = compiled_query(query)
     program = compiled.program
     arguments = parse_arguments(args)
-    name, options = parse_decoder(decoder)
+    name, options = parse_decoder(decoder or default_decoder(program))
     progress = ProgressLine(sys.stderr)
     writer = TerminalWriter(sys.stderr, colour=uses_colour(sys.stderr))
     shows = sys.stderr.isatty() if stream is None else stream
@@ -102,6 +103,16 @@ def parse_decoder(text: str | None) -> tuple[str | None, dict[str, Any]]:
         return tree.func.id, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords if keyword.arg}
     except (SyntaxError, ValueError):
         raise wrong from None
+
+
+def default_decoder(program: Program) -> str | None:
+    """The decoder of programs without a header, where settings name one."""
+    import ast
+
+    named = os.environ.get("LMQLC_DECODER")
+    if not named or any(isinstance(node, ast.Attribute) and node.attr == "configure" for node in ast.walk(program.body)):
+        return None
+    return named
 
 
 def compiled_query(query: str) -> CompiledQuery:

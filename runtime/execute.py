@@ -152,8 +152,10 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
-    return _in_thread(coroutine)
+        running = False  # and out of here, or every exception of the run would carry this one as its context
+    else:
+        running = True
+    return _in_thread(coroutine) if running else asyncio.run(coroutine)
 
 
 def _in_thread(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -31,6 +31,7 @@ class Settings:
         take is left out.
     stored: linked constraints from the program's artifact.
     certificate: where the run's certificate goes: a path, a function of it, True for standard output, None for nowhere.
+    around: what stands between the run and its loaded model, for tests that record what it says.
     """
 
     model: ModelValue = None
@@ -40,6 +41,7 @@ class Settings:
     writers: Sequence[OutputWriter] = ()
     progress: Progress | None = None
     stored: StoredAutomata | None = None
+    around: Callable[[Backend], Backend] | None = None
     certificate: Any = None
 
     def listening(self, writer: OutputWriter) -> Settings:
@@ -128,7 +130,8 @@ class Run:
                 raise LmqlError("no model: name one in a `from` clause, or give `model=`")
             if self.decoder.arguments.get("backend") is not None:
                 raise UnsupportedConstraint(f"backend={self.decoder.arguments['backend']!r} is not available in this version")
-            self._backend = await open_model(value, self.settings.progress)
+            backend = await open_model(value, self.settings.progress)
+            self._backend = backend if self.settings.around is None else self.settings.around(backend)
         return self._backend
 
     async def session(self) -> Session:
