@@ -85,6 +85,20 @@ class Engine:
         """The sequences are those read last, each with one more token."""
         return self._branches.newest_are([ids[:-1] for ids in sequences])
 
+    def joins(self, sequences: Sequence[list[int]]) -> bool:
+        """The sequences run as one batch, once all of each but its last id has been read."""
+        return self._can_batch and self.cache_kind == "shared" and all(len(ids) > 1 for ids in sequences)
+
+    def has_read(self, sequences: Sequence[list[int]]) -> bool:
+        """All of each sequence but its last id is kept."""
+        return all(self._branches.find(ids, len(ids) - 1)[1] == len(ids) - 1 for ids in sequences)
+
+    def read(self, sequences: Sequence[list[int]]) -> Cost:
+        """Read all of each sequence but its last id, and keep it; what that cost. For sequences that `joins`."""
+        cost = Cost()
+        self._whole(lambda: [self._read_but_last(list(ids), cost) for ids in dict.fromkeys(map(tuple, sequences))])
+        return cost
+
     def logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
         """Next-token logits `float32[n, width]` after each sequence."""
         return self._whole(lambda: self._logits(sequences))
@@ -111,7 +125,7 @@ class Engine:
         if len(distinct) == 1:
             rows = self._last(list(sequences[0]), cost)
             return (rows if len(sequences) == 1 else np.repeat(rows, len(sequences), axis=0)), cost
-        if self._can_batch and self.cache_kind == "shared" and all(len(ids) > 1 for ids in distinct):
+        if self.joins(list(map(list, distinct))):
             step = self._rows_at_once(max(map(len, distinct)))
             parts = [self._batch([list(ids) for ids in distinct[i : i + step]], cost) for i in range(0, len(distinct), step)]
             rows = parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -12,6 +12,7 @@ import asyncio
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
+from lmqlc.backends.joined import JoinedQuestions
 from lmqlc.backends.model_files import download, find_model, hub_options
 from lmqlc.backends.pretrained import explain, is_out_of_memory, load_errors, load_pretrained, quiet
 from lmqlc.backends.tokenizer_files import eos_ids
@@ -51,6 +53,8 @@ class InProcessBackend:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lmqlc-model")
         self._turn = threading.Lock()
         self._step_seconds = math.inf  # what one more token took lately
+        self._sessions: weakref.WeakSet[InProcessSession] = weakref.WeakSet()  # those that are open
+        self._joined = JoinedQuestions(self)
 
     @property
     def closed(self) -> bool:
@@ -58,7 +62,13 @@ class InProcessBackend:
 
     async def open(self) -> InProcessSession:
         self._opened()
-        return InProcessSession(self)
+        session = InProcessSession(self)
+        self._sessions.add(session)
+        return session
+
+    def left(self, session: InProcessSession) -> None:
+        """A session asks nothing more."""
+        self._sessions.discard(session)
 
     async def close(self) -> None:
         """Forgets the model; calls that are under way end first."""
@@ -83,6 +93,11 @@ class InProcessBackend:
 
     async def logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
         """Next-token logits `float32[n, V]` after checked sequences, and what they cost."""
+        if len(self._sessions) > 1:
+            self._opened()
+            joined = await self._joined.ask(sequences, lambda: len(self._sessions))
+            if joined is not None:
+                return joined
         answer = self._at_once(sequences) if self._step_seconds < SHORT else None
         if answer is None:
             return await self.call(lambda engine: self._step(engine, sequences))
@@ -107,6 +122,39 @@ class InProcessBackend:
         if short:
             self._step_seconds = min(time.perf_counter() - started, 2 * self._step_seconds)  # one slow step says little
         return answer
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do something in the model's thread, when it is its turn. Errors: BackendUnavailable."""
+        try:
+            self._thread.submit(self._in_turn, work)
+        except RuntimeError:
+            raise BackendUnavailable(f"the model {self.name!r} was closed") from None
+
+    def here(self, work: Callable[[], None], asked: Sequence[Sequence[list[int]]]) -> bool:
+        """Do something in this thread, where it is one more token for these questions, takes no long time, and nobody is at the model."""
+        sequences = [ids for question in asked for ids in question]
+        if self._step_seconds * len(sequences) > SHORT or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if not self._opened().has_read(sequences):
+                return False
+            work()
+            return True
+        finally:
+            self._turn.release()
+
+    def _in_turn(self, work: Callable[[], None]) -> None:
+        with self._turn:
+            work()
+
+    def do(self, work: Callable[[Engine], T], job: object) -> T:
+        """`work(engine)`, for who has the turn. Errors: BackendUnavailable."""
+        return self._run(work, self._opened(), job)
+
+    def give_up(self, job: object) -> None:
+        """Give up the forward pass of a job, at the model's next layer."""
+        if self._engine is not None:
+            self._engine.halt.asked = job
 
     def _guarded(self, work: Callable[[Engine], T], engine: Engine, job: object) -> T:
         with self._turn:
@@ -172,7 +220,7 @@ class InProcessSession:
         self._usage.tokens_reused += cost.reused
 
     async def close(self) -> None:
-        return None
+        self._backend.left(self)
 
 
 def load_local(spec: ModelSpec, *, progress: Progress | None = None) -> InProcessBackend:
