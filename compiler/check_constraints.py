@@ -9,7 +9,7 @@ from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlCompileError, UnsupportedConstraint
 from lmqlc.grammar.source import Source
 
-MAX_SECONDS = 1.0
+MAX_STEPS = 1_000_000
 MAX_STATES = 20_000
 """Bounds on the search for a text that meets a constraint; past them nothing is said."""
 
@@ -45,7 +45,7 @@ def _is_possible(constraint: Constraint, source: Source) -> bool:
     from lmqlc.compiler.passes.stops import split_stops
 
     rest = fold(split_stops(normalize(constraint))[0])
-    build = Expressions(MAX_SECONDS)
+    build = Expressions(MAX_STEPS)
     return any(
         shortest(build, build.intersection(conjuncts(build, rest, tokens, source)), MAX_STATES) is not None for tokens in regions(rest)
     )

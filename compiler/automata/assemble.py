@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.automata.explore import CharStates, Moves
-from lmqlc.compiler.automata.limits import MAX_BYTE_STATES, LimitExceeded
+from lmqlc.compiler.automata.limits import MAX_BYTE_STATES, MAX_ENTRIES, LimitExceeded
 from lmqlc.compiler.automata.partition import Partition
 from lmqlc.compiler.automata.utf8 import Template, template
 
@@ -78,7 +78,7 @@ def assemble(states: CharStates, regions: Sequence[int], char_limit: int | None,
     """The automaton over bytes. Raises LimitExceeded."""
     wide = _Wide(states)
     columns = _columns(states.partition, wide)
-    if wide.next * columns.count * len(states.moves) > MAX_BYTE_STATES * 128:
+    if wide.next * columns.count * len(states.moves) > MAX_ENTRIES:
         raise LimitExceeded("memory")
     delta = np.zeros((len(states.moves), wide.next, columns.count), dtype=np.int32)
     for region, by_state in enumerate(states.moves):

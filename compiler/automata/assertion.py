@@ -68,13 +68,13 @@ def _locate(build: Expressions, body: Node, numbers: tuple[int, ...], seen: tupl
         return body
     if not body.flags & LOOKS_BEHIND:
         numbers = seen = ()
-    return build.located(body, numbers, seen, _ends(body, _context(build, numbers, seen)))
+    return build.located(body, numbers, seen, _Ends(build, _context(build, numbers, seen)).of(body))
 
 
 def _context(build: Expressions, numbers: tuple[int, ...], seen: tuple[Node, ...]) -> Context:
     context: Context = ()
     for number, node in zip(numbers, seen, strict=True):
-        context = (*context, (number, _condition(build, node, context)))
+        context = (*context, (number, _Conditions(build, context).of(node)))
     return context
 
 
@@ -83,41 +83,74 @@ def _lookup(node: Node, context: Context) -> Node:
     return next(condition for other, condition in context if other == number)
 
 
-def _condition(build: Expressions, node: Node, context: Context) -> Node:
-    """The rest of the text must be in this language for a node to match the empty text here."""
-    if node.kind == OR:
-        return build.union(_condition(build, arg, context) for arg in node.args)
-    if node.kind == CONCAT:
-        head = _condition(build, node.args[0], context)
-        return head if head is build.empty else build.intersection((head, _condition(build, node.args[1], context)))
-    if node.kind == GUARD:
-        return build.intersection((node.args[0], _condition(build, node.args[1], context)))
-    if node.kind == LOOK:
-        ahead = build.concat(node.args[0], build.anything)
-        return ahead if node.data else build.complement(ahead)
-    if node.kind == BEHIND:
-        seen = _lookup(node, context)
-        return seen if _number(node)[1] else build.complement(seen)
-    if node.kind == REPEAT and node.flags:
-        return build.anything if node.counts[0] == 0 else _condition(build, node.args[0], context)
-    return build.anything if node.nullable or node.kind == MARK else build.empty
+class _Conditions:
+    """At a place where look-behinds hold as `context` says: the language in which the rest of the text must be for a node to match the
+    empty text here. Parts that nodes share are judged once."""
+
+    def __init__(self, build: Expressions, context: Context) -> None:
+        self._build = build
+        self._context = context
+        self._known: dict[Node, Node] = {}
+
+    def of(self, node: Node) -> Node:
+        if not node.flags and node.kind not in (OR, CONCAT, GUARD):
+            return self._build.anything if node.nullable or node.kind == MARK else self._build.empty
+        found = self._known.get(node)
+        if found is None:
+            self._build.step(1)
+            found = self._known[node] = self._find(node)
+        return found
+
+    def _find(self, node: Node) -> Node:
+        build = self._build
+        if node.kind == OR:
+            return build.union(map(self.of, node.args))
+        if node.kind == CONCAT:
+            head = self.of(node.args[0])
+            return head if head is build.empty else build.intersection((head, self.of(node.args[1])))
+        if node.kind == GUARD:
+            return build.intersection((node.args[0], self.of(node.args[1])))
+        if node.kind == LOOK:
+            ahead = build.concat(node.args[0], build.anything)
+            return ahead if node.data else build.complement(ahead)
+        if node.kind == BEHIND:
+            seen = _lookup(node, self._context)
+            return seen if _number(node)[1] else build.complement(seen)
+        if node.kind == REPEAT:
+            return build.anything if node.counts[0] == 0 else self.of(node.args[0])
+        return build.anything if node.nullable else build.empty
 
 
-def _ends(node: Node, context: Context) -> bool:
-    """Whether a node matches the empty text at the end of the text."""
-    if not node.flags:
-        return node.nullable
-    if node.kind == OR:
-        return any(_ends(arg, context) for arg in node.args)
-    if node.kind == NOT:
-        return not _ends(node.args[0], context)
-    if node.kind == REPEAT:
-        return node.counts[0] == 0 or _ends(node.args[0], context)
-    if node.kind == LOOK:
-        return _ends(node.args[0], context) == node.data
-    if node.kind == BEHIND:
-        return _ends(_lookup(node, context), context) == _number(node)[1]
-    return all(_ends(arg, context) for arg in node.args)
+class _Ends:
+    """At the end of a text where look-behinds hold as `context` says: whether a node matches the empty text. Parts that nodes share are
+    judged once."""
+
+    def __init__(self, build: Expressions, context: Context) -> None:
+        self._build = build
+        self._context = context
+        self._known: dict[Node, bool] = {}
+
+    def of(self, node: Node) -> bool:
+        if not node.flags:
+            return node.nullable
+        found = self._known.get(node)
+        if found is None:
+            self._build.step(1)
+            found = self._known[node] = self._find(node)
+        return found
+
+    def _find(self, node: Node) -> bool:
+        if node.kind == OR:
+            return any(map(self.of, node.args))
+        if node.kind == NOT:
+            return not self.of(node.args[0])
+        if node.kind == REPEAT:
+            return node.counts[0] == 0 or self.of(node.args[0])
+        if node.kind == LOOK:
+            return self.of(node.args[0]) == node.data
+        if node.kind == BEHIND:
+            return self.of(_lookup(node, self._context)) == _number(node)[1]
+        return all(map(self.of, node.args))
 
 
 def _row_at(rows: Derivatives, node: Node, context: Context) -> Row:
@@ -166,7 +199,7 @@ def _continued(rows: Derivatives, node: Node, context: Context, then: Node) -> R
         turn = _continued(rows, node.args[0], context, build.concat(once_less(build, node), then))
         return rows.union((turn, _row_at(rows, then, context))) if node.counts[0] == 0 else turn
     rest = _row_at(rows, then, context)
-    return _guarded(rows, _row_at(rows, _condition(build, node, context), context), rest) if rest else rest
+    return _guarded(rows, _row_at(rows, _Conditions(build, context).of(node), context), rest) if rest else rest
 
 
 def _located(rows: Derivatives, node: Node) -> Row:

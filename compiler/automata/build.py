@@ -26,6 +26,7 @@ from lmqlc.grammar.source import Source, Span
 _REASONS = {
     "states": f"it needs more than {MAX_STATES:,} states",
     "regions": f"it tells more than {MAX_REGIONS} ranges of token counts apart",
+    "steps": "it takes too many steps to compile",
     "time": "it takes too long to compile",
     "memory": "it needs too much memory to compile",
 }

@@ -83,6 +83,7 @@ class Derivatives:
         for row in rows:
             done: Parts = []
             for mask, node in row:
+                self.build.step(1 + (len(parts) >> 3))
                 rest, left = mask, []
                 for part in parts:
                     both = part[0] & rest
@@ -104,6 +105,7 @@ class Derivatives:
         """Where every one of several rows leads somewhere: sets of classes with one node of each row, in order."""
         parts: Parts = [(self.partition.full, ())]
         for row in rows:
+            self.build.step(len(parts) * len(row) >> 3)
             parts = [(mask & other, (*nodes, node)) for mask, nodes in parts for other, node in row if mask & other]
             self.build.spend(len(parts) >> 3)
         return parts
@@ -111,6 +113,7 @@ class Derivatives:
     def close(self, parts: Parts, combine: Callable[[tuple[Node, ...]], Node]) -> Row:
         """Parts as a row: nodes combined, equal results joined, dead ones left out."""
         found: dict[Node, int] = {}
+        self.build.step(len(parts))
         for mask, nodes in parts:
             if not mask:
                 continue

@@ -24,6 +24,9 @@ it; an expression with look-around together with what its look-behinds have seen
 ASSERTS, LOOKS_BEHIND = 1, 2
 """Flags of nodes: some LOOK or BEHIND may be met before a character is read; some BEHIND lies anywhere below."""
 
+_CHECKED_EVERY = 1 << 10
+"""Steps between two looks at the bounds."""
+
 UNBOUNDED = 1 << 60
 """The high end of a repetition without one."""
 
@@ -73,10 +76,13 @@ class Expressions:
     """Builds nodes. `sets` collects every CharSet used, `behinds` the language that must precede each BEHIND, by its number;
     `positive` says that no intersection or complement was made: then every node but `empty` has a text."""
 
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, steps: int | None = None) -> None:
+        """steps: a bound lower than `MAX_STEPS`."""
         self._nodes: dict[tuple[object, ...], Node] = {}
         self._work = 0
-        self._deadline = time.thread_time() + (limits.MAX_SECONDS if seconds is None else seconds)
+        self.steps_left = limits.MAX_STEPS if steps is None else min(steps, limits.MAX_STEPS)
+        self._checked = self.steps_left
+        self._deadline = time.thread_time() + limits.MAX_SECONDS * self.steps_left / limits.MAX_STEPS
         self.sets: dict[CharSet, None] = {ANY: None}
         self.behinds: list[Node] = []
         self.positive = True
@@ -93,21 +99,27 @@ class Expressions:
         node = self._nodes.get(key)
         if node is None:
             self.spend(1 + len(args))
+            self.step(2)
             self.positive = self.positive and kind not in (AND, NOT, GUARD, LOCATED)
             node = self._nodes[key] = Node(kind, args, data, nullable, flags, len(self._nodes))
         return node
 
     def spend(self, work: int) -> None:
-        """Count work against the bounds; raises LimitExceeded past one."""
-        before, self._work = self._work, self._work + work
-        if self._work >> 10 != before >> 10:
-            self.check_time()
-            if self._work > MAX_WORK:
-                raise LimitExceeded("memory")
+        """Count what is kept in memory; raises LimitExceeded past the bound."""
+        self._work += work
+        if self._work > MAX_WORK:
+            raise LimitExceeded("memory")
+        self.step(work)
 
-    def check_time(self) -> None:
-        if time.thread_time() > self._deadline:
-            raise LimitExceeded("time")
+    def step(self, steps: int) -> None:
+        """Count steps; raises LimitExceeded past their bound, or that of time."""
+        self.steps_left -= steps
+        if self.steps_left < self._checked - _CHECKED_EVERY:
+            if self.steps_left < 0:
+                raise LimitExceeded("steps")
+            self._checked = self.steps_left
+            if time.thread_time() > self._deadline:
+                raise LimitExceeded("time")
 
     def __enter__(self) -> Expressions:
         return self
@@ -190,6 +202,7 @@ class Expressions:
                 found[arg] = None
         if len(found) < 2:
             return next(iter(found), self.empty)
+        self.step(2 + len(found))
         if self.anything in found:
             return self.anything
         if len(found) > 2 or any(arg.kind in (REPEAT, CONCAT) for arg in found):
@@ -247,6 +260,7 @@ class Expressions:
                 found[arg] = None
         if len(found) < 2:
             return next(iter(found), self.anything)
+        self.step(2 + (len(found) >> 1))
         if self.epsilon in found and not any(a.flags for a in found):
             return self.epsilon if all(a.nullable for a in found) else self.empty
         if any(arg.kind == NOT and arg.args[0] in found for arg in found):

@@ -6,11 +6,19 @@ MAX_STATES = 200_000
 MAX_BYTE_STATES = 400_000
 """States of one automaton over bytes, those inside characters included."""
 
+MAX_ENTRIES = 24_000_000
+"""Entries of the table of one automaton over bytes, by region, state and class of bytes: 100 MB, and as much again over a vocabulary."""
+
 MAX_REGIONS = 500
 """Ranges of token counts that one formula tells apart."""
 
-MAX_SECONDS = 3.5
-"""Seconds of processor time (a busy machine gives the same answer) for the states of one automaton; its arrays take at most one more."""
+MAX_STEPS = 3_500_000
+"""Steps of one compilation: nodes made, parts of derivatives compared, places looked around at. Some 1 to 3 seconds; the same count
+on any machine."""
+
+MAX_SECONDS = 4.0
+"""Seconds of processor time for so many steps: where a machine is too slow for them, this bound is met first. The arrays of an automaton
+take at most one second more."""
 
 MAX_WORK = 12_000_000
 """Nodes, their arguments and parts of derivatives in memory: some 500 MB."""
@@ -20,7 +28,7 @@ COUNTER_THRESHOLD = 16
 
 
 class LimitExceeded(Exception):
-    """A bound was reached; `what` is "states", "time", "memory" or "regions"."""
+    """A bound was reached; `what` is "states", "steps", "time", "memory" or "regions"."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

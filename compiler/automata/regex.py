@@ -32,7 +32,7 @@ from lmqlc.compiler.automata.search import shortest
 Items = Sequence[tuple[Any, Any]]
 
 _CHECK_STATES = 5_000
-_CHECK_SECONDS = 0.5
+_CHECK_STEPS = 1_000_000
 _MAX_COPIES = 500
 _TYPE_FLAGS = re.ASCII | re.UNICODE | re.LOCALE
 _EMPTY_HAS_NO_BOUNDARY = re.search(r"\B", "") is None
@@ -210,11 +210,11 @@ class Reader:
         """What a group matches that keeps its first way to match. Exact: alternatives are tried in order, and where each part has only
         one length at a place, the first way is found by look-ahead."""
         build = self._build
-        if self._bare or _one_length(items, flags):
+        if self._bare or self._one_length(items, flags):
             return self.sequence(items, flags)
         (what, value), *rest = items
         if rest:
-            if not _one_length(items[:1], flags):
+            if not self._one_length(items[:1], flags):
                 raise PatternProblem(
                     "an atomic group or possessive quantifier is only supported where its parts match with one length",
                     "atomic", hint="use a greedy quantifier, or a negative look-ahead",
@@ -231,7 +231,7 @@ class Reader:
         return self._atomic_repeat(what, value, flags)
 
     def _atomic_repeat(self, what: Any, value: Any, flags: int) -> Node:
-        if what not in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT) or not _one_length(list(value[2]), flags):
+        if what not in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT) or not self._one_length(list(value[2]), flags):
             raise PatternProblem("this atomic group is not supported", "atomic", hint="use an ordinary group")
         build, (low, high, items) = self._build, value
         body = self.sequence(items, flags)
@@ -243,6 +243,19 @@ class Reader:
         if low == high:
             return self._repeat(body, low, high)
         return build.union((self._repeat(body, high, high), build.concat(self._repeat(body, low, high - 1), last)))
+
+    def _one_length(self, items: Items, flags: int) -> bool:
+        """Whether items match, at any place of any text, with at most one length: no text of theirs begins with another one."""
+        with Expressions(min(_CHECK_STEPS, self._build.steps_left)) as build:
+            allowed = build.steps_left
+            try:
+                node = Reader(build, bare=True).sequence(items, flags)
+                longer = build.intersection((node, build.concat(node, build.something)))
+                return shortest(build, longer, _CHECK_STATES) is None
+            except LimitExceeded:
+                return False
+            finally:
+                self._build.step(allowed - max(build.steps_left, 0))
 
 
 def _scoped(flags: int, added: int, removed: int) -> int:
@@ -263,14 +276,3 @@ def _one_character(what: Any, value: Any, flags: int) -> CharSet | None:
     if what is op.ANY:
         return ANY if flags & re.DOTALL else ~NEWLINE
     return None
-
-
-def _one_length(items: Items, flags: int) -> bool:
-    """Whether items match, at any place of any text, with at most one length: no text of theirs begins with another one."""
-    try:
-        with Expressions(_CHECK_SECONDS) as build:
-            node = Reader(build, bare=True).sequence(items, flags)
-            longer = build.intersection((node, build.concat(node, build.something)))
-            return shortest(build, longer, _CHECK_STATES) is None
-    except LimitExceeded:
-        return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.charset import CharSet
 from lmqlc.compiler.emit.char_graph import CharGraph, char_graph
-from lmqlc.compiler.emit.regex import emit_regex
+from lmqlc.compiler.emit.regex import char_class, pattern_of
 
 
 def emit_ebnf(automaton: TextAutomaton) -> str:
@@ -23,9 +23,31 @@ def emit_gbnf(automaton: TextAutomaton) -> str:
 
 
 def emit_lark(automaton: TextAutomaton) -> str:
-    """A grammar in the dialect of llguidance: one terminal. Raises LmqlCompileError as `char_graph` and `emit_regex` do."""
-    pattern = emit_regex(automaton)
+    """A grammar in the dialect of llguidance: one terminal where that is short, else a rule per state and a terminal per set of characters.
+    Raises LmqlCompileError as `char_graph` does."""
+    graph = char_graph(automaton)
+    pattern = pattern_of(graph, _SHORT) if len(graph.ends) <= _ONE_TERMINAL else None
+    if pattern is None:
+        return _lark_rules(graph)
     return f"start: /{pattern}/\n" if pattern else 'start: ""\n'
+
+
+_ONE_TERMINAL = 100
+"""States up to which a grammar is tried as one pattern."""
+_SHORT = 1_000
+"""Characters of a pattern that llguidance reads without fail."""
+
+
+def _lark_rules(graph: CharGraph) -> str:
+    terminals: dict[CharSet, str] = {}
+    lines = ["start: s0"]
+    for state, edges in enumerate(graph.edges):
+        options = [f"{terminals.setdefault(chars, f'C{len(terminals)}')} s{to}" for to, chars in edges.items()]
+        if graph.ends[state] or not options:
+            options.append('""')
+        lines.append(f"s{state}: {' | '.join(options)}")
+    lines += [f"{name}: /{char_class(chars)}/" for chars, name in terminals.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _grammar(graph: CharGraph) -> str:

@@ -18,16 +18,30 @@ _EMPTY: _Text = ("", _SEQUENCE)
 
 def emit_regex(automaton: TextAutomaton) -> str:
     """A pattern with the automaton's language, for full matches. Raises LmqlCompileError where it would be too long."""
-    graph = char_graph(automaton)
-    if not any(graph.ends):
-        return "[^\\s\\S]"
-    return _eliminate(graph)[0]
+    pattern = pattern_of(char_graph(automaton), _MAX_LENGTH)
+    if pattern is None:
+        hint = "emit it as a grammar: ebnf, gbnf"
+        raise error(TOO_LARGE, f"the pattern would be longer than {_MAX_LENGTH:,} characters", None, hint)
+    return pattern
+
+
+def pattern_of(graph: CharGraph, longest: int) -> str | None:
+    """The pattern of a graph, None where it would be longer than some characters."""
+    try:
+        return _eliminate(graph, longest)[0] if any(graph.ends) else "[^\\s\\S]"
+    except _TooLong:
+        return None
+
+
+class _TooLong(Exception):
+    """Some part of a pattern is longer than the whole may be."""
 
 
 class _Arrows:
     """A graph with patterns on its arrows; -1 is the entry, -2 the exit."""
 
-    def __init__(self, graph: CharGraph) -> None:
+    def __init__(self, graph: CharGraph, longest: int) -> None:
+        self._longest = longest
         self.out: defaultdict[int, dict[int, _Text]] = defaultdict(dict)
         self._into: defaultdict[int, set[int]] = defaultdict(set)
         for state, edges in enumerate(graph.edges):
@@ -40,7 +54,8 @@ class _Arrows:
     def _connect(self, state: int, to: int, text: _Text) -> None:
         self.out[state][to] = _either(self.out[state][to], text) if to in self.out[state] else text
         self._into[to].add(state)
-        _check(self.out[state][to][0])
+        if len(self.out[state][to][0]) > self._longest:
+            raise _TooLong
 
     def cost(self, state: int) -> tuple[int, int, int]:
         """What taking a state out would add."""
@@ -58,20 +73,14 @@ class _Arrows:
                 self._connect(source, to, _then(head, text))
 
 
-def _eliminate(graph: CharGraph) -> _Text:
+def _eliminate(graph: CharGraph, longest: int) -> _Text:
     """Take states out, cheapest first, until only the entry and the exit are left."""
-    arrows, left = _Arrows(graph), set(range(len(graph.ends)))
+    arrows, left = _Arrows(graph, longest), set(range(len(graph.ends)))
     while left:
         state = min(left, key=arrows.cost)
         left.remove(state)
         arrows.take_out(state)
     return arrows.out[-1][-2]
-
-
-def _check(text: str) -> None:
-    if len(text) > _MAX_LENGTH:
-        hint = "emit it as a grammar: ebnf, gbnf"
-        raise error(TOO_LARGE, f"the pattern would be longer than {_MAX_LENGTH:,} characters", None, hint)
 
 
 def _then(head: _Text, tail: _Text) -> _Text:

@@ -71,13 +71,14 @@ class Steps:
         rest = np.zeros((regions * width, len(old)), np.int32)
         first = []
         for region in range(regions):
-            inside = automaton.delta[region % len(automaton.delta)][:, old]
+            inside = automaton.delta[region % len(automaton.delta)]
+            inside = inside if np.array_equal(old, np.arange(inside.shape[1])) else inside[:, old]
             here = rest[region * width : (region + 1) * width]
-            here[:states] = _absorb(automaton, region, inside, width)
+            _absorb(automaton, region, inside, here[:states], width)
             here[states:] = _overrun(states, width - states, byte_class, len(old)) + region * width
             first.append(here[:states])
             if region + 1 < regions:
-                first.append(_absorb(automaton, region + 1, inside, width))
+                first.append(_absorb(automaton, region + 1, inside, np.zeros(inside.shape, np.int32), width))
         return first, rest
 
     def region(self, count: int) -> int:
@@ -137,14 +138,13 @@ def _byte_classes(byte_class: npt.NDArray[np.uint8], split: bool) -> tuple[npt.N
     return classes.astype(np.uint8), found // 2
 
 
-def _absorb(automaton: TextAutomaton, region: int, states: npt.NDArray[np.int32], width: int) -> Table:
-    """Global values of next states that are reached in a region."""
+def _absorb(automaton: TextAutomaton, region: int, states: npt.NDArray[np.int32], found: Table, width: int) -> Table:
+    """Fill `found` with the global values of next states that are reached in a region."""
     values = np.arange(automaton.delta.shape[1], dtype=np.int32)
     values[automaton.stops[region]] = len(values)
     values[1:] += region * width
     values[0] = 0
-    found: Table = values[states]
-    return found
+    return np.take(values, states, out=found, mode="clip")
 
 
 def _overrun(states: int, overruns: int, byte_class: npt.NDArray[np.uint8], classes: int) -> Values:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.expression import Expressions
@@ -19,15 +19,15 @@ from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import UnsupportedConstraint
 from lmqlc.grammar.source import Source
 
-_CORE_SECONDS = 0.9
-_VACUOUS_SECONDS = 0.25
+_CORE_STEPS = 1_000_000
+_VACUOUS_STEPS = 400_000
 _STATES = 20_000
 
 
 def conflict(constraint: c.Constraint, source: Source | None = None) -> Diagnostic:
     """Why a formula without slots, which no text meets, has none: a smallest set of its conjuncts that conflict (none of them can be
     left out). Where the search for it takes too long the set may be larger."""
-    parts = _core(_parts(constraint), time.thread_time() + _CORE_SECONDS)
+    parts = _core(_parts(constraint), Budget(_CORE_STEPS))
     if len(parts) == 1:
         message = f"no text can meet this condition: {describe(parts[0], source)}"
         return Diagnostic(UNSATISFIABLE, "error", message, parts[0].span or constraint.span, hint="correct it, or leave it out")
@@ -55,18 +55,25 @@ def _parts(constraint: c.Constraint) -> list[c.Constraint]:
 
 def _always(part: c.Constraint) -> bool:
     try:
-        return not _possible([c.Not(part)], _VACUOUS_SECONDS)
+        return not _possible([c.Not(part)], Budget(_VACUOUS_STEPS))
     except (LimitExceeded, RecursionError, UnsupportedConstraint):
         return False
 
 
-def _core(parts: list[c.Constraint], deadline: float) -> list[c.Constraint]:
+@dataclass
+class Budget:
+    """Steps left for several searches together."""
+
+    steps: int
+
+
+def _core(parts: list[c.Constraint], budget: Budget) -> list[c.Constraint]:
     """Leave conjuncts out one by one as long as the others still conflict."""
     at = 0
     while at < len(parts) and len(parts) > 1:
         others = parts[:at] + parts[at + 1 :]
         try:
-            needed = _possible(others, deadline - time.thread_time())
+            needed = _possible(others, budget)
         except (LimitExceeded, RecursionError):
             needed = True
         if needed:
@@ -76,11 +83,18 @@ def _core(parts: list[c.Constraint], deadline: float) -> list[c.Constraint]:
     return parts
 
 
-def _possible(parts: Sequence[c.Constraint], seconds: float) -> bool:
-    """Whether some text, with some count of tokens, meets all of several conditions."""
+def _possible(parts: Sequence[c.Constraint], budget: Budget) -> bool:
+    """Whether some text, with some count of tokens, meets all of several conditions. Raises LimitExceeded."""
     whole = fold(normalize(c.And(tuple(parts))))
-    for tokens in regions(whole):
-        with Expressions(seconds) as build:
-            if shortest(build, build.intersection(conjuncts(build, whole, tokens, None)), _STATES) is not None:
-                return True
-    return False
+    return any(_has_text(whole, tokens, budget) for tokens in regions(whole))
+
+
+def _has_text(whole: c.Constraint, tokens: int, budget: Budget) -> bool:
+    with Expressions(budget.steps) as build:
+        try:
+            found = shortest(build, build.intersection(conjuncts(build, whole, tokens, None)), _STATES)
+        except LimitExceeded as limit:
+            budget.steps = 0 if limit.what == "time" else build.steps_left
+            raise
+        budget.steps = build.steps_left
+        return found is not None

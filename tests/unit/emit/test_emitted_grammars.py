@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 
-import llguidance
 import pytest
 
+from benchmarks import grammar_agreement, grammar_readers
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
@@ -103,17 +104,24 @@ def test_pattern_and_grammar_agree_with_the_automaton(constraint: c.Constraint) 
         assert grammar.accepts(text) == expected, text
 
 
-@pytest.mark.parametrize("constraint", CONSTRAINTS[:11], ids=range(11))
-def test_llguidance_reads_the_lark_grammar(constraint: c.Constraint) -> None:
-    automaton = build(constraint)
-    tokenizer = llguidance.LLTokenizer("byte")
-    grammar = llguidance.LLMatcher.grammar_from_lark(emit_lark(automaton))
-    for text in texts_for(automaton, 2)[::4]:
-        matcher = llguidance.LLMatcher(tokenizer, grammar)
-        assert not matcher.get_error()
-        data = list(text.encode())
-        read = matcher.try_consume_tokens(data) if data else 0
-        assert (read == len(data) and matcher.is_accepting()) == meant(automaton, text), text
+LONG = bool(os.environ.get("LMQLC_LONG"))
+COMPARED = grammar_agreement.constraints()
+SLOW = {"CSV, 50 text fields", ".{0,1000}", "CSV, 50 ints"}
+"""Their grammars take engines seconds."""
+
+
+@pytest.fixture(scope="module", params=grammar_readers.installed())
+def reader(request: pytest.FixtureRequest) -> grammar_readers.Reader:
+    """Every engine that is installed; llguidance comes with `lmqlc[schema]`."""
+    made: grammar_readers.Reader = grammar_readers.READERS[request.param][0]()
+    return made
+
+
+@pytest.mark.parametrize("name", [name for name in COMPARED if LONG or name not in SLOW])
+def test_engines_read_the_grammar_as_we_mean_it(name: str, reader: grammar_readers.Reader) -> None:
+    found = grammar_agreement.compare(COMPARED[name], [reader], 1000 if LONG else 40)
+    assert found.wrong[reader.name] == []
+    assert found.good
 
 
 def test_small_grammars_are_readable() -> None:
@@ -122,6 +130,12 @@ def test_small_grammars_are_readable() -> None:
     assert emit_regex(automaton) == r"dog\-house|cart?"
     assert emit_lark(automaton) == "start: /dog\\-house|cart?/\n"
     assert emit_regex(build(c.Matches(c.Const("a*")))) == "a*"
+
+
+def test_a_long_pattern_becomes_rules() -> None:
+    lark = emit_lark(build(c.Count("chars", "<=", c.Const(150))))
+    assert lark.startswith('start: s0\ns0: C0 s1 | ""\n')
+    assert lark.count("\n") == 153
 
 
 def test_drawings() -> None:
