@@ -1,11 +1,12 @@
-"""Runs every benchmark that needs no argument, one after another. `python -m benchmarks.masks` needs folders of tokenizers."""
+"""Runs every benchmark that needs no argument, one after another. `benchmarks.masks` needs folders of tokenizers,
+`benchmarks.peers` other environments."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-BENCHMARKS = ("startup", "decode")
+BENCHMARKS = ("startup", "decode", "paper")
 
 
 def main() -> None:
