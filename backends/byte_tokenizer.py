@@ -29,6 +29,7 @@ class ByteTokenizer:
     bos_id: int | None = None
 
     def __init__(self, words: Sequence[str] = COMMON_WORDS, *, chat: bool = False) -> None:
+        self.words, self.has_chat = tuple(words), chat
         spoken = [b"", *(bytes([value]) for value in range(256)), *(word.encode() for word in words)]
         self._turn = {role: len(spoken) + i for i, role in enumerate((*ROLES, "end"))} if chat else {}
         tokens = spoken + [b""] * len(self._turn)

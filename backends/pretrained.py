@@ -21,6 +21,10 @@ _DAMAGED = ("SafetensorError", "UnpicklingError", "BadZipFile", "EOFError", "JSO
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 
+class OutOfMemory(BackendUnavailable):
+    """A model took more memory than there is; a smaller call may fit."""
+
+
 def load_pretrained(source: str, name: str, options: dict[str, Any], progress: Progress | None) -> tuple[Any, Any]:
     """A model and its transformers tokenizer. source: a directory or cached name; name: as the user wrote it.
 
@@ -165,7 +169,7 @@ def explain(name: str, error: BaseException) -> LmqlError:
     text = str(error)
     if is_out_of_memory(error):
         hint = "use a smaller model, dtype='bfloat16', load_in_4bit=True, or more GPUs"
-        return BackendUnavailable(f"not enough memory for the model {name!r}; {hint}")
+        return OutOfMemory(f"not enough memory for the model {name!r}; {hint}")
     if isinstance(error, ImportError):
         return BackendUnavailable(f"the model {name!r} needs a package that is not installed: {first_line(error)}")
     if "trust_remote_code" in text:

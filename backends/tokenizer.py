@@ -32,7 +32,7 @@ class HFTokenizer:
 
     core: the tokenizer; it is copied before it is changed unless `owned`. eos, special: further end-of-text and special tokens, as ids
     or names, beside those its file marks as special. width: the width of the model's logits, where it exceeds the vocabulary. bos: the
-    token that begins a text.
+    token that begins a text. vocabulary: where it was worked out before.
     """
 
     def __init__(
@@ -45,7 +45,10 @@ class HFTokenizer:
         template: ChatTemplate | None = None,
         owned: bool = False,
         bos: TokenName | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
+        if vocabulary is not None:
+            self.__dict__["vocabulary"] = vocabulary  # known already: nothing is worked out
         self._given = core
         self._owned = owned
         self._eos = [i for i in map(self._id, eos) if i is not None]
@@ -54,6 +57,10 @@ class HFTokenizer:
         self._template = template
         self._lock = threading.Lock()
         self.bos_id = None if bos is None else self._id(bos)
+
+    def parts(self) -> tuple[str, dict[str, Any]]:
+        """What another process needs to make this tokenizer again: its JSON, and the other arguments (a chat template excepted)."""
+        return self._given.to_str(), {"eos": self._eos, "special": self._special, "width": self._width, "bos": self.bos_id}
 
     def _id(self, token: TokenName) -> int | None:
         return token if isinstance(token, int) else self._given.token_to_id(token)

@@ -129,7 +129,7 @@ def program_from_json(made: Json) -> Program:
         decoder=_text(made["decoder"]),
         parameters=tuple(map(_text, made["parameters"])),
         optional=tuple(map(_text, made["optional"])),
-        conditions=tuple(map(_constraint, made["conditions"])),
+        conditions=tuple(map(constraint_from_json, made["conditions"])),
         version=_whole(made["version"]),
     )
 
@@ -144,7 +144,7 @@ def _hole(index: int, made: Json) -> HoleIR:
     return HoleIR(
         index=index,
         name=_text(made["name"]),
-        constraint=_constraint(made["constraint"]),
+        constraint=constraint_from_json(made["constraint"]),
         slots=tuple(map(_text, made["slots"])),
         has_type=_flag(made["has_type"]),
         decorators=_whole(made["decorators"]),
@@ -177,7 +177,8 @@ def _span(value: Json) -> Span:
     return Span(_whole(start), _whole(end))
 
 
-def _constraint(value: Json) -> c.Constraint:
+def constraint_from_json(value: Json) -> c.Constraint:
+    """The constraint that `to_json` wrote; errors as for `program_from_json`."""
     made: c.Constraint = from_json(value)
     if not isinstance(made, c.Constraint):
         raise FormatError("this is no constraint")

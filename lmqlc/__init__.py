@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lmqlc.runtime.certificate import certificate as certificate
     from lmqlc.runtime.constraint import constraint as constraint
     from lmqlc.runtime.results import Result as LMQLResult
+    from lmqlc.serving import serve as serve
     from lmqlc.runtime.trace import traced as traced
     from lmqlc.streams import printing as printing
     from lmqlc.streams import silent as silent
@@ -57,6 +58,7 @@ _HOMES = {
     ),
     "lmqlc.models": ("LLM", "generate", "generate_sync", "inprocess", "model", "score", "score_sync", "set_default_model"),
     "lmqlc.runtime.constraint": ("constraint",),
+    "lmqlc.serving": ("serve",),
     "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
     "lmqlc.runtime.certificate": ("certificate",),
     "lmqlc.runtime.trace": ("traced",),
@@ -75,7 +77,7 @@ _OTHER = {
 __all__ = [  # noqa: RUF022 - in the order of a reader's interest
     "run", "run_sync", "run_file", "query", "F", "LMQLResult", "stream", "printing", "silent", "events",
     "traced", "certificate", "InferenceCertificate", "verify", "verify_sync",
-    "model", "inprocess", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model",
+    "model", "inprocess", "serve", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model",
     "compile", "load", "parse", "token_automaton", "CompiledQuery", "constraint", "decorators", "errors",
 ]  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -159,6 +160,48 @@ def explain(query: str, tokenizers: tuple[str, ...], svg: str | None) -> None:
 
 for tool in cli_tools.COMMANDS:
     cli.add_command(tool)
+
+
+@cli.command(
+    name="serve-model",
+    short_help="Serve a model to other processes.",
+    context_settings={"ignore_unknown_options": True},
+    epilog="""\b
+Examples:
+  lmqlc serve-model gpt2                                  at localhost:8080
+  lmqlc serve-model ./my-model --cuda --port 9999 --served-name my-model
+  lmqlc serve-model gpt2 --dtype bfloat16 --trust_remote_code True
+""",
+)
+@click.argument("rest", nargs=-1, required=True, type=click.UNPROCESSED, metavar="MODEL [--KEY VALUE]...")
+@click.option("--cuda", is_flag=True, help="Use all visible GPUs.")
+@click.option("--host", default="localhost", show_default=True, help="The address to listen at.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 chooses a free one.")
+@click.option("--legacy", is_flag=True, help="Also serve the legacy inference API.")
+@click.option("--api-key", metavar="KEY", help="A key that clients must have. Default: LMQL_API_KEY; none where that is not set.")
+@click.option("--served-name", multiple=True, metavar="NAME", help="What clients call the model; repeatable. Default: MODEL.")
+@click.option("--batch", default=32, show_default=True, type=click.IntRange(1, 4096), help="Requests that share a step of the model.")
+@click.option(
+    "--queue", default=256, show_default=True, type=click.IntRange(0), help="Requests that may wait; more are told to come again."
+)
+@click.option(
+    "--timeout", default=600.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds that a request may take."
+)
+@click.option("--connections", default=1000, show_default=True, type=click.IntRange(1), help="Connections open at one time.")
+@click.option(
+    "--drain", default=30.0, show_default=True, type=click.FloatRange(0), help="Seconds for what is under way when the server stops."
+)
+def serve_model(
+    rest: tuple[str, ...], cuda: bool, batch: int, queue: int, timeout: float, connections: int, drain: float, **ours: Any
+) -> None:
+    """Serve MODEL (a directory, a name on the hub, or demo) until it is stopped.
+
+    Any other --KEY VALUE goes to from_pretrained: --dtype bfloat16, --load_in_4bit, --trust_remote_code True.
+    """
+    from lmqlc.serve_command import serve_command
+
+    bounds = {"batch": batch, "queue": queue, "seconds": timeout, "connections": connections, "drain": drain}
+    serve_command(rest, cuda=cuda, ours=ours, bounds=bounds)
 
 
 def run_cli(arguments: list[str]) -> int:

@@ -26,12 +26,17 @@ __all__ = [
     "set_default_model",
 ]
 
+IN_PROCESS = ("demo", "local", "random", "scripted")
+"""Kinds of models that run here, and which a server may serve."""
+
 _noted = False
 
 
 def model(name: ModelValue, **options: Any) -> LLM:
     """A model by its string, such as "local:gpt2"; options reach the backend. Nothing is loaded yet."""
     named = as_spec(name)
+    if "endpoint" in options and isinstance(name, str) and isinstance(named, ModelSpec) and named.kind in IN_PROCESS:
+        named = ModelSpec("server", name)  # "demo" at a server is not the one in this process
     return LLM(_with_options(named, options))
 
 

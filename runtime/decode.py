@@ -11,6 +11,7 @@ import numpy as np
 from lmqlc.backends.base import Tokenizer
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
+from lmqlc.compiler.masks.certain import CertainText
 from lmqlc.compiler.masks.hole import Budget, HoleRun, Written
 from lmqlc.compiler.masks.request import DecodesHoles
 from lmqlc.grammar.errors import LmqlError
@@ -22,7 +23,7 @@ from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_k
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stored import is_static
-from lmqlc.runtime.stream import CertainText, TokenEvent
+from lmqlc.runtime.stream import TokenEvent
 
 if TYPE_CHECKING:
     from lmqlc.runtime.interpreter import Interpreter

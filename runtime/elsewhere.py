@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from lmqlc.compiler.masks.hole import HoleRun
 from lmqlc.compiler.masks.request import DecodesHoles, Ended, HoleRequest
@@ -30,12 +31,12 @@ def hole_request(
 
 async def fill_elsewhere(session: DecodesHoles, request: HoleRequest, hole: HoleRun, told: Told) -> None:
     """Take a hole's tokens from the session as they come."""
-    tokens = session.decode(request)
-    async for step in tokens:
-        if isinstance(step, Ended):
-            hole.conclude(step.reason, step.cut)
-        else:
-            hole.record(step)
-            await told(step)
+    async with aclosing(session.decode(request)) as steps:
+        async for step in steps:
+            if isinstance(step, Ended):
+                hole.conclude(step.reason, step.cut)
+            else:
+                hole.record(step)
+                await told(step)
     if hole.reason is None:
         raise BackendUnavailable(f"the session ended before the hole `{hole.name}` did")

@@ -19,9 +19,9 @@ from lmqlc.backends.base import Tokenizer, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.constraints import And, Const, Constraint, Number, NumberCompare, Or, Truth, TypeIs
 from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.masks.leading import with_leading_space
 from lmqlc.compiler.masks.request import DecodesHoles, Formula, Language
 from lmqlc.grammar.source import Source
-from lmqlc.runtime.leading import with_leading_space
 from lmqlc.runtime.link_cache import DiskEntry
 
 if TYPE_CHECKING:

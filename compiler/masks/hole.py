@@ -105,6 +105,11 @@ class HoleRun:
         """The ids so far, as the model sees them after the prompt."""
         return self._ids
 
+    @property
+    def cut(self) -> int:
+        """Bytes at the end of what was written that are no part of the text."""
+        return self._cut
+
     def data(self) -> bytes:
         """The bytes of the final text so far, without what a stop removed."""
         written = b"".join(self.vocabulary.tokens[i] for i in self._ids)

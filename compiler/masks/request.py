@@ -6,7 +6,7 @@ Where the other side lies, in another process or on another machine, is the sess
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -66,6 +66,6 @@ class DecodesHoles(Protocol):
         """The language can be handed over. Where it cannot, the hole is decoded here, from logits."""
         ...
 
-    def decode(self, request: HoleRequest) -> AsyncIterator[TokenResult | Ended]:
+    def decode(self, request: HoleRequest) -> AsyncGenerator[TokenResult | Ended, None]:
         """The tokens of a hole as they come, then its end, once. Raises as linking and decoding a hole do."""
         ...

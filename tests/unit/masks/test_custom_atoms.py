@@ -219,7 +219,7 @@ def test_atoms_joined_by_and_may_be_many_and_relations_few() -> None:
 
 
 def test_a_leading_space_is_not_shown() -> None:
-    from lmqlc.runtime.leading import with_leading_space
+    from lmqlc.compiler.masks.leading import with_leading_space
 
     seen: list[str] = []
 

@@ -12,8 +12,8 @@ from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.query import matches
 from lmqlc.compiler.constraints import And, Const, Constraint, Count, Equals, InSet, Matches, Number, NumberCompare, Or, Stop
+from lmqlc.compiler.masks.leading import with_leading_space
 from lmqlc.grammar.errors import UnsatisfiableConstraint
-from lmqlc.runtime.leading import with_leading_space
 from lmqlc.runtime.link import Place, link_hole, number_kind, whole_constraint
 
 INT, FLOAT = Number("int"), Number("float")

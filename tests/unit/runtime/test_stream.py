@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmqlc.compiler.automata.automaton import StopPhrase
-from lmqlc.runtime.stream import CertainText
+from lmqlc.compiler.masks.certain import CertainText
 
 
 def shown(text: CertainText, *data: bytes) -> list[str]:

@@ -1,0 +1,248 @@
+"""Our own wire, version 1: one request for each hole. `docs/serving.md` describes it; `lmqlc.backends.http` is its client.
+
+GET  /lmqlc/v1/model       what is served, and the fingerprint of its vocabulary
+GET  /lmqlc/v1/tokenizer   the tokenizer (`lmqlc.backends.tokenizer_bundle`)
+POST /lmqlc/v1/hole        a hole; the answer is lines of JSON, as tokens come
+POST /lmqlc/v1/logits      next-token logits after id sequences: float32, little-endian, row after row
+POST /lmqlc/v1/score       natural log-probabilities of options after a prompt
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from lmqlc.backends.base import SessionUsage
+from lmqlc.backends.choice import Sampling
+from lmqlc.backends.serve.answers import Stream, answer, attended, dumps, read_json
+from lmqlc.backends.serve.fields import Fields
+from lmqlc.backends.serve.linker import Linked
+from lmqlc.backends.serve.problems import Problem
+from lmqlc.backends.serve.served import Ready, Served
+from lmqlc.backends.serve.settings import HEARTBEAT, MAX_OPTIONS, MAX_ROWS, MAX_SEQUENCES
+from lmqlc.backends.ticket import Ticket
+from lmqlc.backends.tokenizer_bundle import BundleFile
+from lmqlc.backends.wire_automaton import MAX_PACKED, unpack_formula
+from lmqlc.backends.works import HoleWork, LogitsWork, ScoreWork
+from lmqlc.compiler.masks.hole import Budget, HoleRun
+from lmqlc.compiler.masks.request import Ended, Formula
+from lmqlc.grammar.errors import ContextOverflow
+
+PROTOCOL = 1
+MAX_BUDGET = 1 << 20
+MAX_SEQUENCE = 1 << 20
+_NOTHING: Linked | None = None
+
+
+def routes(served: Served) -> list[BaseRoute]:
+    """The routes of the wire."""
+    wire = Wire(served)
+    return [
+        Route("/lmqlc/v1/model", wire.model, methods=["GET"]),
+        Route("/lmqlc/v1/tokenizer", wire.tokenizer, methods=["GET"]),
+        Route("/lmqlc/v1/hole", wire.hole, methods=["POST"]),
+        Route("/lmqlc/v1/logits", wire.logits, methods=["POST"]),
+        Route("/lmqlc/v1/score", wire.score, methods=["POST"]),
+    ]
+
+
+class Wire:
+    """The wire of one served model."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._bundle: BundleFile | None = None
+
+    async def model(self, request: Request) -> Response:
+        ready = self._served.ready()
+        return answer({
+            "protocol": PROTOCOL,
+            "version": self._served.settings.version,
+            "names": list(self._served.settings.names),
+            "context_length": ready.backend.context_length,
+            "fingerprint": ready.tokenizer.vocabulary.fingerprint,
+            "bundle": self._bundled(ready).name,
+        })  # fmt: skip
+
+    async def tokenizer(self, request: Request) -> Response:
+        bundle = self._bundled(self._served.ready())
+        return Response(bundle.data, headers={"etag": f'"{bundle.name}"'}, media_type="application/octet-stream")
+
+    def _bundled(self, ready: Ready) -> BundleFile:
+        if self._bundle is None:
+            self._bundle = BundleFile.of(ready.tokenizer)
+        return self._bundle
+
+    async def _fields(self, request: Request) -> tuple[Ready, Fields, float]:
+        """The loaded model, a request's fields, and its deadline in seconds."""
+        ready = self._served.ready()
+        fields = Fields(await read_json(request, self._served.settings.body))
+        if fields.whole("protocol", PROTOCOL, 0, 1 << 30) != PROTOCOL:
+            raise Problem(
+                400, f"this server speaks version {PROTOCOL} of the protocol (lmqlc {self._served.settings.version})", "protocol_version"
+            )
+        self._served.check_model(fields.text("model", most=1000))
+        most = self._served.settings.seconds
+        return ready, fields, min(most, fields.number("deadline", most, 0.001, 1e9))
+
+    async def hole(self, request: Request) -> Response:
+        started = time.perf_counter()
+        ready, fields, deadline = await self._fields(request)
+        work, chunk = await self._work(ready, fields)
+        ticket = ready.scheduler.submit(work, client=request.client, deadline=deadline)
+        parts = self._lines(ticket, work, chunk, started)
+        return Stream(parts, media_type="application/x-ndjson", cancel=ticket.cancel, trouble=lambda problem: dumps(problem.body()) + b"\n")
+
+    async def _work(self, ready: Ready, fields: Fields) -> tuple[HoleWork, int]:
+        """A hole's work, and how many tokens are sent together."""
+        name = fields.text("name", "HOLE", most=1000)
+        prompt = _ids(fields, "prompt", ready)
+        budget = fields.whole("budget", 0, 1, MAX_BUDGET) if fields.raw("budget") is not None else 0
+        if not prompt or not budget:
+            raise fields.bad("budget" if prompt else "prompt", "given")
+        seed = fields.raw("seed") or [0]
+        if not isinstance(seed, list) or len(seed) > 8 or any(type(n) is not int or not 0 <= n < 1 << 128 for n in seed):
+            raise fields.bad("seed", "a list of at most 8 whole numbers")
+        sampling = _sampling(fields.objects("sampling") or Fields({}))
+        follow = fields.text("follow", most=1 << 16)
+        known = fields.ids("known", most=budget + 1, width=ready.width)
+        chunk = fields.whole("chunk", 1, 1, 1 << 16)
+        context = ready.backend.context_length
+        if context is not None and len(prompt) + budget > context:
+            raise ContextOverflow(f"{len(prompt)} tokens and {budget} more do not fit the model's context of {context} tokens")
+        linked = await self._linked(ready, fields, budget, follow)
+        fields.done()
+        constraint, phrases = (None, ()) if linked is None else linked
+        hole = HoleRun(name or "", ready.tokenizer.vocabulary, constraint, Budget(budget, "budget"), phrases)
+        return HoleWork(hole, prompt, sampling, seed, known), chunk
+
+    async def _linked(self, ready: Ready, fields: Fields, budget: int, follow: str | None) -> Linked | None:
+        """The constraint of a hole: an automaton by its name, with its bytes where the server did not know it; or a formula."""
+        name, packed = fields.text("automaton", most=64), fields.text("packed", most=2 * MAX_PACKED)
+        formula, leading = fields.raw("formula"), fields.flag("leading_space")
+        if formula is not None:
+            language = Formula(unpack_formula(formula), leading)
+            return await ready.linker.link((json.dumps(formula, sort_keys=True), leading), language, budget, follow)
+        if name is None:
+            return _NOTHING
+        automaton = ready.linker.known(name)
+        if automaton is None:
+            if packed is None:
+                raise Problem(409, "the automaton is not known here: send its bytes too", "unknown_automaton")
+            automaton = await ready.linker.received(name, _bytes(fields, packed))
+        return await ready.linker.link(name, automaton, budget, follow)
+
+    async def _lines(self, ticket: Ticket, work: HoleWork, chunk: int, started: float) -> AsyncIterator[bytes]:
+        """The events of a hole: `{"t": [[id, log-probability, forced], …]}` for tokens, blank lines while nothing happens, then the end."""
+        waiting: list[Any] = []
+        count = 0
+        while (events := await ticket.next(HEARTBEAT)) != []:
+            if events is None:
+                yield b"\n"
+                continue
+            for event in events:
+                if isinstance(event, Ended):
+                    if waiting:
+                        yield dumps({"t": waiting}) + b"\n"
+                    self._served.metrics.decoded(len(work.prompt), count)
+                    yield dumps({"end": event.reason, "cut": event.cut, "usage": _usage(work.usage)}) + b"\n"
+                    return
+                if not count:
+                    self._served.metrics.first_token.add(time.perf_counter() - started)
+                count += 1
+                waiting.append([event.id, event.logprob, 1] if event.forced else [event.id, event.logprob])
+            if len(waiting) >= chunk:
+                yield dumps({"t": waiting}) + b"\n"
+                waiting = []
+
+    async def logits(self, request: Request) -> Response:
+        ready, fields, deadline = await self._fields(request)
+        given = fields.raw("sequences")
+        if not isinstance(given, list) or len(given) > min(MAX_SEQUENCES, max(1, MAX_ROWS // ready.width)):
+            raise fields.bad("sequences", f"a list of at most {MAX_SEQUENCES} lists of token ids")
+        sequences = [_checked(fields.as_ids("sequences", one, most=MAX_SEQUENCE, width=ready.width), ready) for one in given]
+        fields.done()
+        work = LogitsWork(sequences)
+        ticket = ready.scheduler.submit(work, client=request.client, deadline=deadline)
+        events = await attended(request, [ticket], ticket.all())
+        rows = events[0] if events else np.empty((0, ready.width), np.float32)
+        headers = {"x-lmqlc-usage": ",".join(map(str, _usage(work.usage)))}
+        return Response(rows.astype("<f4", copy=False).tobytes(), headers=headers, media_type="application/octet-stream")
+
+    async def score(self, request: Request) -> Response:
+        ready, fields, deadline = await self._fields(request)
+        work = _score_work(ready, fields)
+        fields.done()
+        ticket = ready.scheduler.submit(work, client=request.client, deadline=deadline)
+        events = await attended(request, [ticket], ticket.all())
+        return answer({"scores": [_finite(row.tolist()) for row in events[0]], "usage": _usage(work.usage)} if events else {})
+
+
+def _score_work(ready: Ready, fields: Fields) -> ScoreWork:
+    prompt = _ids(fields, "prompt", ready)
+    if not prompt:
+        raise fields.bad("prompt", "given")
+    start, given = fields.raw("start"), fields.raw("options")
+    if start is not None:
+        return ScoreWork(prompt, start=fields.whole("start", 1, 1, len(prompt)))
+    if not isinstance(given, list) or len(given) > MAX_OPTIONS:
+        raise fields.bad("options", f"a list of at most {MAX_OPTIONS} lists of token ids")
+    options = [fields.as_ids("options", one, most=MAX_SEQUENCE, width=ready.width) for one in given]
+    for option in options:
+        _checked([*prompt, *option], ready)
+    if sum(map(len, options)) > MAX_SEQUENCE:
+        raise fields.bad("options", f"at most {MAX_SEQUENCE} tokens in all")
+    return ScoreWork(prompt, options)
+
+
+def _finite(values: list[float]) -> list[float | None]:
+    """JSON has no infinity: null stands for the log-probability of what cannot be."""
+    return [value if value - value == 0 else None for value in values]
+
+
+def _ids(fields: Fields, name: str, ready: Ready) -> list[int]:
+    ids = fields.ids(name, most=MAX_SEQUENCE, width=ready.width)
+    return _checked(ids, ready) if ids else ids
+
+
+def _checked(ids: list[int], ready: Ready) -> list[int]:
+    context = ready.backend.context_length
+    if not ids:
+        raise Problem(400, "a sequence has at least one token")
+    if context is not None and len(ids) > context:
+        raise ContextOverflow(f"{len(ids)} tokens do not fit the model's context, which is {context} tokens")
+    return ids
+
+
+def _bytes(fields: Fields, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise fields.bad("packed", "base64") from None
+
+
+def _sampling(fields: Fields) -> Sampling:
+    sampling = Sampling(
+        temperature=fields.number("temperature", 0.0, 0.0, 1e6),
+        top_k=fields.whole("top_k", 0, 0, 1 << 30),
+        top_p=fields.number("top_p", 1.0, 1e-12, 1.0),
+        min_p=fields.number("min_p", 0.0, 0.0, 1.0),
+        repetition_penalty=fields.number("repetition_penalty", 1.0, 1e-6, 1e6),
+        frequency_penalty=fields.number("frequency_penalty", 0.0, -1e6, 1e6),
+        presence_penalty=fields.number("presence_penalty", 0.0, -1e6, 1e6),
+    )
+    fields.done()
+    return sampling
+
+
+def _usage(usage: SessionUsage) -> tuple[int, int, int]:
+    return usage.forward_passes, usage.tokens_computed, usage.tokens_reused

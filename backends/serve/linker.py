@@ -1,0 +1,116 @@
+"""Constraints from requests become constraints on the tokens of the served model: in a thread of their own, the last ones kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from lmqlc.backends.base import Tokenizer
+from lmqlc.backends.scheduler import Busy
+from lmqlc.backends.wire_automaton import unpack_automaton
+from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.masks.request import Formula, Language
+
+T = TypeVar("T")
+
+MOST_AUTOMATA = 128 << 20
+"""Bytes of automata that are kept for clients that name them again."""
+MOST_LINKED = 256
+PATIENCE = 20.0
+"""Seconds to wait for a constraint to be linked before the client is asked to come again."""
+
+Linked = tuple[TokenConstraint, tuple[StopPhrase, ...]]
+
+
+class Kept(Generic[T]):
+    """The values used last, within a weight; safe to share between threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._weight = 0
+        self._values: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> T | None:
+        """The value of a key, None where there is none."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
+
+    def put(self, key: Hashable, value: T, weight: int = 1) -> None:
+        """Keep a value; the ones not used for longest go."""
+        with self._lock:
+            self._weight += weight - self._values.pop(key, (None, 0))[1]
+            self._values[key] = value, weight
+            while self._weight > self._most and len(self._values) > 1:
+                self._weight -= self._values.popitem(last=False)[1][1]
+
+
+class Linker:
+    """Links languages to one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._automata: Kept[TextAutomaton] = Kept(MOST_AUTOMATA)
+        self._linked: Kept[Linked] = Kept(MOST_LINKED)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lmqlc-link")
+
+    def known(self, name: str) -> TextAutomaton | None:
+        """An automaton that some client has sent before."""
+        return self._automata.get(name)
+
+    async def received(self, name: str, packed: bytes) -> TextAutomaton:
+        """The automaton of a name, from its bytes. Raises ArtifactError."""
+        automaton = await self.run(lambda: unpack_automaton(packed, name))
+        self._automata.put(name, automaton, automaton.delta.nbytes + automaton.accepts.nbytes)
+        return automaton
+
+    async def link(self, name: Hashable, language: Language, budget: int, follow: str | None) -> Linked:
+        """The constraint on tokens, and its stop phrases. name: equal only for the same language.
+
+        Raises UnsatisfiableConstraint, UnsupportedConstraint and LmqlCompileError as `link` and `compose`, Busy where it takes long.
+        """
+        key = (name, budget, follow)
+        found = self._linked.get(key)
+        if found is None:
+            found = await self.run(lambda: self._link(language, budget, follow))
+            self._linked.put(key, found)
+        return found
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Runs something in the linker's thread."""
+        future = self._thread.submit(work)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            future.cancel()
+            raise Busy("the constraint takes long to link", PATIENCE) from None
+
+    def _link(self, language: Language, budget: int, follow: str | None) -> Linked:
+        from lmqlc.compiler.masks.compose import compose
+        from lmqlc.compiler.masks.leading import with_leading_space
+        from lmqlc.compiler.masks.token_automaton import link
+
+        vocabulary = self._tokenizer.vocabulary
+        if isinstance(language, Formula):
+            spaced = with_leading_space if language.leading_space else None
+            composed = compose(language.constraint, vocabulary, max_tokens=budget, follow=follow, encode=self._encode, with_space=spaced)
+            core = getattr(composed, "core", None)
+            return composed, getattr(composed, "phrases", ()) if core is None else core.automaton.phrases
+        linked = link(language, vocabulary, max_tokens=budget, follow=follow, encode=self._encode)
+        return linked, language.phrases
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, first=False)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,74 @@
+"""A query says the same at a server as in process: text, tokens, log-probabilities, usage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import lmqlc
+from lmqlc.backends.base import ModelSpec
+from lmqlc.backends.registry import load
+from lmqlc.backends.serve.server import Server
+from lmqlc.backends.serve.settings import Settings
+from lmqlc.queries import program_of, run_program
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    settings = Settings(names=("demo", "small"), host="127.0.0.1", port=0)
+    with Server(load(ModelSpec("demo", "")), settings) as running:
+        yield running
+
+
+def both(server: Server, text: str, **arguments: Any) -> tuple[list[Any], list[Any]]:
+    """The results of a program here and at the server; the cache is as empty for one as for the other."""
+    here = load(ModelSpec("demo", ""))
+
+    def results(model: Any) -> list[Any]:
+        here._engine.branches.clear()  # type: ignore[attr-defined]
+        return asyncio.run(run_program(program_of(text), (), {"model": model, **arguments}))
+
+    return results("demo"), results(lmqlc.model("demo", endpoint=f"127.0.0.1:{server.port}"))
+
+
+PROGRAMS = {
+    "stop": '"Hello[WHO]" where STOPS_AT(WHO, "\\n") and len(TOKENS(WHO)) < 10',
+    "stop before": '"Once upon a time[X]." where STOPS_BEFORE(X, " a") and len(X) < 60',
+    "stops of several lengths": '"Say[X]" where STOPS_BEFORE(X, ["an", ", my"]) and STOPS_AT(X, "z") and len(TOKENS(X)) < 30',
+    "pattern": 'import re\n"Say[X]" where STOPS_BEFORE(X, re.compile("[aeiou]n?")) and len(TOKENS(X)) < 30',
+    "free": '"Hello[A]" where len(TOKENS(A)) < 8\n"\\nBye[B]" where len(TOKENS(B)) < 5',
+    "unconstrained": 'argmax(max_tokens=12) "The capital of France is[X]"',
+    "choice": '"Is the sky blue? [X: Literal]" where X in ["yes", "no", "perhaps"]'.replace(": Literal", ""),
+    "number": '"2 + 2 =[N]" where INT(N) and 0 <= int(N) <= 500',
+    "typed": "from typing import Literal\n\"A: [X: Literal['yes', 'no']]\"\n\"B: [Y: int]\"",
+    "follow": '"Name: [X], age" where len(X) < 12',
+    "forced": '"[X]" where X == "Bazinga, said the cat"',
+    "json": (
+        'SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}, "n": {"enum": [1, 25]}}, "required": ["ok", "n"]}\n'
+        '"A record: [X]" where JSON(X, SCHEMA)'
+    ),
+    "formula": '"[X]" where GRAMMAR(X, \'start: "a" start "b" | "ab"\') and len(X) < 9',
+    "sampled": 'sample(temperature=1.3, seed=7, top_p=0.9) "Hello[A]" where len(TOKENS(A)) < 12',
+    "branches": 'sample(n=3, temperature=1.0, seed=3) "Hello[A]" where len(TOKENS(A)) < 12',
+    "penalties": 'argmax(repetition_penalty=1.4, frequency_penalty=0.4, presence_penalty=0.2, max_tokens=20) "a a a b[A]"',
+    "distribution": '"The answer is[X]" distribution X in [" yes", " no", " perhaps so"]',
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_same_as_in_process(server: Server, name: str) -> None:
+    here, there = both(server, PROGRAMS[name])
+    assert len(here) == len(there)
+    for one, other in zip(here, there, strict=True):
+        assert one.prompt == other.prompt
+        assert one.variables == other.variables
+        for hole, same in zip(one.holes, other.holes, strict=True):
+            assert [(t.id, t.text, t.forced) for t in hole.tokens] == [(t.id, t.text, t.forced) for t in same.tokens]
+            assert [t.logprob for t in hole.tokens] == pytest.approx([t.logprob for t in same.tokens], abs=1e-4)
+            assert (hole.text, hole.value, hole.finish_reason) == (same.text, same.value, same.finish_reason)
+        if len(here) == 1:
+            one.usage.seconds = other.usage.seconds = 0.0
+            assert one.usage == other.usage
