@@ -29,7 +29,7 @@ from lmqlc.backends.wire_automaton import MAX_PACKED, pack_automaton, pack_formu
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.files import cache_folder
 from lmqlc.compiler.masks.hole import FinishReason, TokenResult
-from lmqlc.compiler.masks.request import Ended, HoleRequest, Language
+from lmqlc.compiler.masks.request import Ended, Healed, HoleRequest, Language, Step
 from lmqlc.grammar.errors import ArtifactError, BackendUnavailable, ConstraintViolated, LmqlError, ModelNotFound
 
 OPTIONS = ("endpoint", "api_key", "chunk_timeout")
@@ -119,7 +119,7 @@ class ServerSession:
             found = self._packed[id(language)] = (language, *_packed(language))
         return found[1:]
 
-    async def decode(self, request: HoleRequest) -> AsyncGenerator[TokenResult | Ended, None]:
+    async def decode(self, request: HoleRequest) -> AsyncGenerator[Step, None]:
         """The tokens of a hole, and its end. A stream that breaks goes on where it broke; nothing comes twice."""
         known: list[TokenResult] = []
         tries = Tries(self._client)
@@ -138,7 +138,7 @@ class ServerSession:
                 error = found
             await tries.failed(error)
 
-    async def _stream(self, request: HoleRequest, known: Sequence[TokenResult]) -> AsyncGenerator[TokenResult | Ended, None]:
+    async def _stream(self, request: HoleRequest, known: Sequence[TokenResult]) -> AsyncGenerator[Step, None]:
         """One request for a hole, of which some tokens are known."""
         payload = self._hole_payload(request, known)
         name, packed = payload.get("automaton"), ""
@@ -161,8 +161,6 @@ class ServerSession:
     def _hole_payload(self, request: HoleRequest, known: Sequence[TokenResult]) -> dict[str, Any]:
         sampling = {name: getattr(request.sampling, name) for name in request.sampling.__slots__}
         fields = {} if request.language is None else self._fields_of(request.language)[0] or {}
-        if request.heal:
-            fields = {**fields, "heal": base64.b64encode(request.heal).decode()}
         return self._payload(
             name=request.name,
             prompt=list(request.prompt),
@@ -170,16 +168,16 @@ class ServerSession:
             sampling=sampling,
             seed=list(request.seed),
             follow=request.follow,
+            healable=request.healable,
             known=[token.id for token in known],
             chunk=request.chunk,
             **fields,
         )
 
-    async def _steps(
-        self, request: HoleRequest, known: list[TokenResult], lines: AsyncGenerator[Any, None]
-    ) -> AsyncGenerator[TokenResult | Ended, None]:
+    async def _steps(self, request: HoleRequest, known: list[TokenResult], lines: AsyncGenerator[Any, None]) -> AsyncGenerator[Step, None]:
         patience = request.patience or self._client.patience
         waited = 0.0
+        healed = b""
         async for line in lines:
             if not line:
                 waited += 0.0 if line is not None else HEARTBEAT
@@ -189,12 +187,15 @@ class ServerSession:
             waited = 0.0
             if "error" in line:
                 raise self._client.failure(200, json.dumps(line).encode())
+            if "healed" in line:
+                healed = base64.b64decode(line["text"])
+                yield Healed(int(line["healed"]), healed)
             for token in line.get("t", ()):
                 known.append(self._token(token))
                 yield known[-1]
             if "end" in line:
                 self._count(line.get("usage", ()))
-                yield self._ended(request, known, line)
+                yield self._ended(request, known, healed, line)
                 return
 
     def _token(self, made: Sequence[Any]) -> TokenResult:
@@ -204,20 +205,22 @@ class ServerSession:
             raise BackendUnavailable(f"the server at {self._client.url} speaks of tokens that its vocabulary does not have")
         return TokenResult(token_id, tokens[token_id].decode("utf-8", "replace"), float(logprob), len(made) > 2)
 
-    def _ended(self, request: HoleRequest, known: Sequence[TokenResult], line: dict[str, Any]) -> Ended:
+    def _ended(self, request: HoleRequest, known: Sequence[TokenResult], healed: bytes, line: dict[str, Any]) -> Ended:
         """The end of a hole, checked against its constraint."""
         vocabulary = self._backend.tokenizer.vocabulary
-        ids = [token.id for token in known if token.id not in vocabulary.eos_ids]
+        pieces = [vocabulary.tokens[token.id] for token in known if token.id not in vocabulary.eos_ids]
+        if healed and pieces:
+            pieces = [piece for piece in (pieces[0][len(healed) :], *pieces[1:]) if piece]
         reason, cut = line["end"], int(line["cut"])
         if reason == "budget":
             reason = request.budget.reason
         ended = Ended(cast(FinishReason, reason), cut)
-        if not fits(request.language, vocabulary, ids, ended):
+        if not fits(request.language, pieces, ended):
             raise ConstraintViolated(
                 f"the server at {self._client.url} answered hole `{request.name}` with a text that breaks its constraint"
             )
         if isinstance(request.language, TextAutomaton) and reason == "stop":
-            return Ended("stop", whole_cut(request.language, vocabulary, ids, cut))
+            return Ended("stop", whole_cut(request.language, pieces, cut))
         return ended
 
 

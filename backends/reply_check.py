@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.request import Ended, Formula, Language
 
 
-def fits(language: Language | None, vocabulary: Vocabulary, ids: Sequence[int], ended: Ended) -> bool:
-    """The tokens (those that write text) and the way they ended are possible under the language."""
+def fits(language: Language | None, pieces: Sequence[bytes], ended: Ended) -> bool:
+    """What the tokens wrote, and the way they ended, are possible under the language."""
     if language is None:
         return ended.cut == 0
-    pieces = [vocabulary.tokens[i] for i in ids]
     if isinstance(language, TextAutomaton):
         return _Walk(language).ends(pieces, ended)
     written = b"".join(pieces)
-    return 0 <= ended.cut <= len(written) and _formula_holds(language, written[: len(written) - ended.cut], len(ids))
+    return 0 <= ended.cut <= len(written) and _formula_holds(language, written[: len(written) - ended.cut], len(pieces))
 
 
 def _formula_holds(formula: Formula, data: bytes, tokens: int) -> bool:

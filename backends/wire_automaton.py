@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.artifact_json import FormatError, constraint_from_json, to_json
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.constraint_parts import parts
@@ -124,11 +123,11 @@ def _with_plain_cut(automaton: TextAutomaton) -> TextAutomaton:
     return replace(automaton, phrases=(StopPhrase(True, None),))
 
 
-def whole_cut(automaton: TextAutomaton, vocabulary: Vocabulary, ids: list[int], overrun: int) -> int:
-    """How many bytes a stop cuts in all, where the server said how far the last token ran past it."""
+def whole_cut(automaton: TextAutomaton, pieces: list[bytes], overrun: int) -> int:
+    """How many bytes a stop cuts in all, where the server said how far the last token ran past it. pieces: what each token wrote."""
     if fixed_cut(automaton.phrases) is not None:
         return overrun
-    return overrun + removed_bytes(automaton, vocabulary, ids, overrun)
+    return overrun + removed_bytes(automaton, pieces, overrun)
 
 
 def pack_formula(constraint: Constraint) -> str | None:

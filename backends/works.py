@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lmqlc.backends.base import Logits, ScoresOptions, Session, SessionUsage
 from lmqlc.backends.choice import Sampling
 from lmqlc.compiler.masks.hole import HoleRun, TokenResult, logprob
-from lmqlc.compiler.masks.request import Ended
+from lmqlc.compiler.masks.request import Ended, Healed
 from lmqlc.grammar.errors import ArtifactError
 
 Alone = Callable[[Session], Awaitable[None]] | None
@@ -21,16 +21,27 @@ class HoleWork:
     """The decoding of one hole, as the runtime does it; its events are tokens, then the end.
 
     known: tokens that the asker has already: they are taken again without being asked about or told, and the random generator goes on
-    after them.
+    after them. heal: what the hole takes back from the prompt where it can.
     """
 
     alone: Alone = None
 
-    def __init__(self, hole: HoleRun, prompt: Sequence[int], sampling: Sampling, seed: Sequence[int], known: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        hole: HoleRun,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        seed: Sequence[int],
+        known: Sequence[int] = (),
+        heal: Healed | None = None,
+    ) -> None:
         self.hole = hole
         self.usage = SessionUsage()
         self.events: list[Any] = []
         self.prompt = prompt
+        if heal is not None and hole.heals:
+            self.prompt = prompt[: len(prompt) - heal.count]
+            self.events.append(heal)
         self._sampling = sampling
         self._random = np.random.default_rng(list(seed))
         self._known = list(known)

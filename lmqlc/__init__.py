@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from lmqlc.runtime.certificate import certificate as certificate
     from lmqlc.runtime.constraint import constraint as constraint
     from lmqlc.runtime.results import Result as LMQLResult
-    from lmqlc.serving import serve as serve
     from lmqlc.runtime.trace import traced as traced
+    from lmqlc.serving import serve as serve
     from lmqlc.streams import printing as printing
     from lmqlc.streams import silent as silent
     from lmqlc.streams import stream as stream

@@ -17,6 +17,7 @@ from lmqlc.compiler.masks.request import DecodesHoles
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import EndOfRun, hole_budget
+from lmqlc.runtime.decoders.base import Told
 from lmqlc.runtime.distribution import rank
 from lmqlc.runtime.elsewhere import fill_elsewhere, hole_request
 from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_kind, whole_constraint
@@ -51,7 +52,11 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
         shown = CertainText(linked.phrases)
         kept = ids[: len(ids) - taken] if decoding.heals else ids
         at.begin(hole.name, kept)
-        await _fill(at, decoding, ids, len(kept), shown, decorators, linked, place)
+        told = _teller(at, decoding, shown, decorators)
+        if linked.elsewhere:
+            taken = await _fill_elsewhere(at, decoding, ids, linked, place, told)
+        else:
+            await _fill(at, decoding, ids, len(kept), told)
         written = decoding.written()
         text = written.text[1:] if leading and written.text.startswith(" ") else written.text
         value = _value(kind or hole_type, text)
@@ -119,18 +124,8 @@ def _value(hole_type: object, text: str) -> Any:
     return decode(hole_type, text)
 
 
-async def _fill(
-    at: Interpreter,
-    decoding: HoleRun,
-    ids: Sequence[int],
-    kept: int,
-    shown: CertainText,
-    decorators: Sequence[object],
-    linked: LinkedHole,
-    place: Place,
-) -> None:
-    """Let the decoder, or the session, fill a hole; tokens are counted, shown and told to streaming decorators as they come. kept: how many
-    ids of the prompt are not taken back."""
+def _teller(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: Sequence[object]) -> Told:
+    """What is told of every token: tokens are counted, shown, and told to streaming decorators as they come."""
     listeners = deco.steps(decorators, "streaming")
     usage = at.log.usage
 
@@ -143,16 +138,27 @@ async def _fill(
         for function in listeners:
             await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
 
-    seed = at.run.seed_of(at.branch, len(at.log.holes))
-    if linked.elsewhere:
-        session = await at.run.session()
-        assert isinstance(session, DecodesHoles)
-        await fill_elsewhere(session, hole_request(decoding, ids, linked, place, at.run.decoder, seed), decoding, told)
-    elif decoding.reason is None:
+    return told
+
+
+async def _fill(at: Interpreter, decoding: HoleRun, ids: Sequence[int], kept: int, told: Told) -> None:
+    """Let the decoder fill a hole. kept: how many ids of the prompt are not taken back."""
+    if decoding.reason is None:
         await at.run.begin_hole(decoding.name, ids, kept)
         batch = await at.run.batch()
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng(at.run.seed_of(at.branch, len(at.log.holes)))
         await at.run.decoder.fill(decoding, ids[:kept], batch.ask, told, random)
+
+
+async def _fill_elsewhere(at: Interpreter, decoding: HoleRun, ids: Sequence[int], linked: LinkedHole, place: Place, told: Told) -> int:
+    """Let the session fill a hole; how many ids of the prompt it took back."""
+    session, seed = await at.run.session(), at.run.seed_of(at.branch, len(at.log.holes))
+    assert isinstance(session, DecodesHoles)
+    healable = at.prompt.healable(await at.run.tokenizer())
+    taken = await fill_elsewhere(session, hole_request(decoding, ids, healable, linked, place, at.run.decoder, seed), decoding, told)
+    if taken:
+        at.took_back(taken)
+    return taken
 
 
 async def _conclude(

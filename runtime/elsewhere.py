@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from lmqlc.compiler.masks.hole import HoleRun
-from lmqlc.compiler.masks.request import DecodesHoles, Ended, HoleRequest
+from lmqlc.compiler.masks.request import DecodesHoles, Ended, Healed, HoleRequest
 from lmqlc.grammar.errors import BackendUnavailable
 from lmqlc.runtime.decoders.base import BaseDecoder, Told
 from lmqlc.runtime.link import LinkedHole, Place
 
 
 def hole_request(
-    hole: HoleRun, prompt: Sequence[int], linked: LinkedHole, place: Place, decoder: BaseDecoder, seed: tuple[int, ...]
+    hole: HoleRun,
+    prompt: Sequence[int],
+    healable: int,
+    linked: LinkedHole,
+    place: Place,
+    decoder: BaseDecoder,
+    seed: tuple[int, ...],
 ) -> HoleRequest:
-    """What the session is told of a hole."""
+    """What the session is told of a hole. healable: how many ids of the prompt may be taken back, where tokens are healed."""
     return HoleRequest(
         name=hole.name,
         prompt=prompt,
@@ -24,19 +30,24 @@ def hole_request(
         seed=seed,
         language=linked.language,
         follow=place.follow,
+        healable=healable if decoder.token_healing else 0,
         patience=decoder.patience,
         chunk=decoder.chunk,
     )
 
 
-async def fill_elsewhere(session: DecodesHoles, request: HoleRequest, hole: HoleRun, told: Told) -> None:
-    """Take a hole's tokens from the session as they come."""
+async def fill_elsewhere(session: DecodesHoles, request: HoleRequest, hole: HoleRun, told: Told) -> int:
+    """Take a hole's tokens from the session as they come. Gives the number of the prompt's ids that were taken back."""
+    healed = Healed(0, b"")
     async with aclosing(session.decode(request)) as steps:
         async for step in steps:
-            if isinstance(step, Ended):
+            if isinstance(step, Healed):
+                healed = step
+            elif isinstance(step, Ended):
                 hole.conclude(step.reason, step.cut)
             else:
-                hole.record(step)
+                hole.record(step, healed.text)
                 await told(step)
     if hole.reason is None:
         raise BackendUnavailable(f"the session ended before the hole `{hole.name}` did")
+    return healed.count

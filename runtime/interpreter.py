@@ -163,6 +163,11 @@ class Interpreter(RecordedCalls):
         self._began = (tuple(ids), time.perf_counter())
         self.emit(HoleStart(name))
 
+    def took_back(self, count: int) -> None:
+        """The hole that began last has taken so many ids back from the prompt."""
+        ids, started = self._began
+        self._began = (ids[: len(ids) - count], started)
+
     def finished(self, result: HoleResult, rest: str = "") -> None:
         """Keep a complete hole, with what it began after, and show it."""
         ids, started = self._began

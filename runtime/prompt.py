@@ -87,13 +87,17 @@ class Prompt:
             self._pending = ""
         return self._head + self._ids
 
+    def healable(self, tokenizer: Tokenizer) -> int:
+        """How many ids at the end are text that a hole may take back."""
+        before = len(self.ids(tokenizer)) - self._fresh
+        return max(0, self._fresh - (before == 0))
+
     def taken_back(self, tokenizer: Tokenizer) -> tuple[int, bytes]:
         """How many ids at the end a hole may take back, and their text; (0, b"") for none.
 
         Ids that were sampled stay, and so do special tokens, what a chat template wrote, and the only id of a prompt.
         """
-        before = len(self.ids(tokenizer)) - self._fresh
-        return taken_back(tokenizer.vocabulary, self._ids[len(self._ids) - self._fresh + (before == 0) :])
+        return taken_back(tokenizer.vocabulary, self._ids[len(self._ids) - self.healable(tokenizer) :])
 
     def mark(self) -> Mark:
         """The prompt as it stands now."""

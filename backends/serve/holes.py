@@ -33,8 +33,9 @@ from lmqlc.backends.ticket import Ticket
 from lmqlc.backends.tokenizer_bundle import BundleFile
 from lmqlc.backends.wire_automaton import MAX_PACKED, unpack_formula
 from lmqlc.backends.works import HoleWork, LogitsWork, ScoreWork
+from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.compiler.masks.hole import Budget, HoleRun
-from lmqlc.compiler.masks.request import Ended, Formula
+from lmqlc.compiler.masks.request import Ended, Formula, Healed
 from lmqlc.grammar.errors import ContextOverflow
 
 PROTOCOL = 1
@@ -116,14 +117,17 @@ class Wire:
         follow = fields.text("follow", most=1 << 16)
         known = fields.ids("known", most=budget + 1, width=ready.width)
         chunk = fields.whole("chunk", 1, 1, 1 << 16)
+        healable = fields.whole("healable", 0, 0, max(0, len(prompt) - 1))
         context = ready.backend.context_length
         if context is not None and len(prompt) + budget > context:
             raise ContextOverflow(f"{len(prompt)} tokens and {budget} more do not fit the model's context of {context} tokens")
         linked = await self._linked(ready, fields, budget, follow)
         fields.done()
         constraint, phrases = (None, ()) if linked is None else linked
-        hole = HoleRun(name or "", ready.tokenizer.vocabulary, constraint, Budget(budget, "budget"), phrases)
-        return HoleWork(hole, prompt, sampling, seed, known), chunk
+        vocabulary = ready.tokenizer.vocabulary
+        heal = Healed(*taken_back(vocabulary, prompt[len(prompt) - healable :])) if healable else Healed(0, b"")
+        hole = HoleRun(name or "", vocabulary, constraint, Budget(budget, "budget"), phrases, heal.text)
+        return HoleWork(hole, prompt, sampling, seed, known, heal), chunk
 
     async def _linked(self, ready: Ready, fields: Fields, budget: int, follow: str | None) -> Linked | None:
         """The constraint of a hole: an automaton by its name, with its bytes where the server did not know it; or a formula."""
@@ -150,6 +154,9 @@ class Wire:
                 yield b"\n"
                 continue
             for event in events:
+                if isinstance(event, Healed):
+                    yield dumps({"healed": event.count, "text": base64.b64encode(event.text).decode()}) + b"\n"
+                    continue
                 if isinstance(event, Ended):
                     if waiting:
                         yield dumps({"t": waiting}) + b"\n"

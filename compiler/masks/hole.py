@@ -176,10 +176,12 @@ class HoleRun:
         self._settle()
         return token
 
-    def record(self, token: TokenResult) -> None:
-        """Take a token that was chosen elsewhere, by whoever has the constraint."""
+    def record(self, token: TokenResult, healed: bytes = b"") -> None:
+        """Take a token that was chosen elsewhere, by whoever has the constraint. healed: what was taken back, for the first one."""
         self.tokens.append(token)
         if token.id not in self.vocabulary.eos_ids:
+            if not self._ids:
+                self._own = len(healed)
             self._ids.append(token.id)
 
     def conclude(self, reason: FinishReason, cut: int) -> None:

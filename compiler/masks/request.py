@@ -33,7 +33,7 @@ class HoleRequest:
     """One hole.
 
     prompt: the ids before it. language: None where it is unconstrained. follow: the literal after it. seed: of its random generator.
-    heal: bytes taken back from the prompt, with which the first token must begin. patience: seconds without a token after which the
+    healable: how many ids at the end of the prompt may be taken back (see `heal`). patience: seconds without a token after which the
     request is made again (None: the session's own). chunk: tokens to send together.
     """
 
@@ -44,9 +44,17 @@ class HoleRequest:
     seed: tuple[int, ...]
     language: Language | None = None
     follow: str | None = None
-    heal: bytes = b""
+    healable: int = 0
     patience: float | None = None
     chunk: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """So many ids of the prompt were taken back, and the first token begins with their text. Said before it."""
+
+    count: int
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,9 @@ class Ended:
     cut: int = 0
 
 
+Step = Healed | TokenResult | Ended
+
+
 @runtime_checkable
 class DecodesHoles(Protocol):
     """A session that decodes whole holes."""
@@ -66,6 +77,6 @@ class DecodesHoles(Protocol):
         """The language can be handed over. Where it cannot, the hole is decoded here, from logits."""
         ...
 
-    def decode(self, request: HoleRequest) -> AsyncGenerator[TokenResult | Ended, None]:
+    def decode(self, request: HoleRequest) -> AsyncGenerator[Step, None]:
         """The tokens of a hole as they come, then its end, once. Raises as linking and decoding a hole do."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmqlc.backends.base import Backend, Logits, ScoresOptions, Session, SessionUsage, Tokenizer, Vocabulary
-from lmqlc.compiler.masks.request import DecodesHoles, Ended, HoleRequest, Language
-from lmqlc.runtime.results import Result, TokenResult
+from lmqlc.compiler.masks.request import DecodesHoles, HoleRequest, Language, Step
+from lmqlc.runtime.results import Result
 from lmqlc.testing.cassettes import Piece, RecordedHole, Recording
 
 
@@ -113,7 +113,7 @@ class _HeardHoles(_HeardSession):
     def takes(self, language: Language | None) -> bool:
         return self._holes.takes(language)
 
-    def decode(self, request: HoleRequest) -> AsyncIterator[TokenResult | Ended]:
+    def decode(self, request: HoleRequest) -> AsyncGenerator[Step, None]:
         return self._holes.decode(request)
 
 
