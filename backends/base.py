@@ -172,6 +172,18 @@ class ModelSpec:
     name: str
     options: tuple[tuple[str, object], ...] = ()
 
+    def shown(self) -> tuple[tuple[str, object], ...]:
+        """The options, with "…" for those that may be secret, such as keys."""
+        return tuple((name, "…" if _may_be_secret(name) else value) for name, value in self.options)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.shown())
+        return f"ModelSpec({self.kind!r}, {self.name!r}{', ' if shown else ''}{shown})"
+
+
+def _may_be_secret(option: str) -> bool:
+    return any(word in option for word in ("key", "token", "secret", "password", "headers")) and "tokenizer" not in option
+
 
 Progress = Callable[[str, float | None], None]
 """Told about long work: a short text, and how much of it is done (0 to 1, None where unknown)."""

@@ -36,7 +36,7 @@ _FACTORIES: dict[str, tuple[str, str]] = {
 }
 _WITH_COLON = ("local", "random", "scripted")
 _WITH_SLASH = ("openai", "vllm", "sglang", "llama.cpp")
-_EXTRAS = {"torch": "hf", "transformers": "hf", "accelerate": "hf", "safetensors": "hf", "httpx": "openai"}
+_EXTRAS = {"torch": "hf", "transformers": "hf", "accelerate": "hf", "safetensors": "hf", "httpx2": "openai"}
 _URL = re.compile(r"(?:https?|wss?)://\S+\Z")
 
 _loaded: dict[ModelSpec, Backend] = {}

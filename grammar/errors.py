@@ -58,6 +58,10 @@ class BackendUnavailable(LmqlError):
     exit_code = 3
 
 
+class StreamBroken(BackendUnavailable):
+    """A server's answer broke off in the middle; what had arrived of it is valid."""
+
+
 class ContextOverflow(LmqlError):
     """The prompt does not fit the model's context window."""
 

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lmqlc.backends.base import Backend, ModelSpec
+from lmqlc.backends.base import ModelSpec
 from lmqlc.runtime import llm
 from lmqlc.runtime.distribution import Scores
 from lmqlc.runtime.execute import run_coroutine
 from lmqlc.runtime.llm import LLM
-from lmqlc.runtime.models import ModelValue, as_spec
+from lmqlc.runtime.models import AnyBackend, ModelValue, as_spec
 
 __all__ = [
     "LLM",
@@ -47,7 +47,7 @@ def inprocess(name: str, *, cuda: bool = False, **options: Any) -> LLM:
     return LLM(_with_options(spec, {**({"cuda": True} if cuda else {}), **options}))
 
 
-def _with_options(named: ModelSpec | Backend, options: dict[str, Any]) -> ModelSpec | Backend:
+def _with_options(named: ModelSpec | AnyBackend, options: dict[str, Any]) -> ModelSpec | AnyBackend:
     if not options:
         return named
     if not isinstance(named, ModelSpec):

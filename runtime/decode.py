@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmqlc.backends.base import Tokenizer
+from lmqlc.backends.text import TextBackend
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.compiler.masks.certain import CertainText
@@ -17,9 +17,11 @@ from lmqlc.compiler.masks.request import DecodesHoles
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import EndOfRun, hole_budget
+from lmqlc.runtime.decode_text import decode_text, decode_text_options
 from lmqlc.runtime.decoders.base import Told
 from lmqlc.runtime.distribution import rank
 from lmqlc.runtime.elsewhere import fill_elsewhere, hole_request
+from lmqlc.runtime.hole_values import takes_space, value_of
 from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_kind, whole_constraint
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
@@ -37,12 +39,15 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
     """
     at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
+        backend = await at.run.any_backend()
+        if isinstance(backend, TextBackend):
+            return await decode_text(at, backend, hole, whole_constraint(hole.constraint, slots, hole_type), hole_type, decorators)
         tokenizer = await at.run.tokenizer()
         ids = at.prompt.ids(tokenizer)
         budget = await _budget(at, hole, ids)
         constraint = whole_constraint(hole.constraint, slots, hole_type)
         kind = number_kind(constraint)
-        leading = not at.prompt.ends_in_space and _takes_space(kind, hole_type)
+        leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
         place = Place(budget.tokens, hole.follow, leading, at.program.source)
         linked = await _link(at, hole, constraint, place)
         await at.run.require_masks(hole, linked)
@@ -59,7 +64,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
             await _fill(at, decoding, ids, len(kept), told)
         written = decoding.written()
         text = written.text[1:] if leading and written.text.startswith(" ") else written.text
-        value = _value(kind or hole_type, text)
+        value = value_of(kind or hole_type, text)
         return await _conclude(at, hole, tokenizer, decoding, written, taken, shown, (text, value), decorators)
 
 
@@ -79,6 +84,9 @@ async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) 
     """Rank the options of a `distribution` clause; the likeliest is the hole's value and stands in the prompt."""
     at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
+        backend = await at.run.any_backend()
+        if isinstance(backend, TextBackend):
+            return await decode_text_options(at, backend, hole, options)
         tokenizer = await at.run.tokenizer()
         ids = at.prompt.ids(tokenizer)
         await _budget(at, hole, ids)
@@ -97,31 +105,6 @@ async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) 
 async def _budget(at: Interpreter, hole: HoleIR, ids: Sequence[int]) -> Budget:
     decoder, backend = at.run.decoder, await at.run.backend()
     return hole_budget(hole.name, len(ids), max_len=decoder.max_len, max_tokens=decoder.max_tokens, context=backend.context_length)
-
-
-def _takes_space(kind: type | None, hole_type: object) -> bool:
-    """One space may stand before the text: numbers and plain-text types. A pattern says itself where spaces stand."""
-    if kind is not None:
-        return True
-    if hole_type is None or hole_type is str or isinstance(hole_type, str | re.Pattern):
-        return False
-    from lmqlc.compiler.types import is_plain_text
-
-    return is_plain_text(hole_type)
-
-
-def typed_value(hole: HoleIR, hole_type: object, text: str) -> Any:
-    """The value of a text that a decorator gave for a hole. Raises ConstraintViolated where the hole has another type."""
-    return _value(hole_type or number_kind(hole.constraint), text)
-
-
-def _value(hole_type: object, text: str) -> Any:
-    """The Python value of a hole's text."""
-    if hole_type is None or hole_type is str:
-        return text
-    from lmqlc.compiler.types import decode
-
-    return decode(hole_type, text)
 
 
 def _teller(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: Sequence[object]) -> Told:

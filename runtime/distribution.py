@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lmqlc.backends.base import ScoresOptions, Session, Tokenizer
-from lmqlc.grammar.errors import LmqlError
+from lmqlc.backends.text import ScoresTexts, TextPrompt, TextSession
+from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 from lmqlc.runtime.results import TokenResult
 
 
@@ -68,6 +69,27 @@ async def rank(session: Session, tokenizer: Tokenizer, prompt: Sequence[int], op
     scored = await score_texts(session, tokenizer, prompt, [str(option) for option in options])
     totals = [sum(token.logprob for token in tokens) for tokens in scored]
     return [Ranked(tuple(token.id for token in tokens), tokens, share) for tokens, share in zip(scored, _shares(totals), strict=True)]
+
+
+async def rank_texts(session: TextSession, name: str, prompt: TextPrompt, options: Sequence[object]) -> list[Ranked]:
+    """`rank` at a server that scores texts; raises UnsupportedConstraint where it does not."""
+    if not options:
+        raise LmqlError("a distribution needs at least one option")
+    rows = await score_prompted(session, name, prompt, [str(option) for option in options])
+    totals = [sum(token.logprob for token in row) for row in rows]
+    return [Ranked(tuple(token.id for token in row), row, share) for row, share in zip(rows, _shares(totals), strict=True)]
+
+
+async def score_prompted(session: TextSession, name: str, prompt: TextPrompt, texts: Sequence[str]) -> list[tuple[TokenResult, ...]]:
+    """`score_texts` at a server that scores texts."""
+    if not isinstance(session, ScoresTexts):
+        raise UnsupportedConstraint(
+            f"`{name}` does not score given texts; use a model in this process (local:NAME), vllm/NAME or sglang/NAME"
+        )
+    return [
+        tuple(TokenResult(-1 if token.id is None else token.id, token.text, token.logprob or 0.0) for token in row)
+        for row in await session.score_texts(prompt, texts)
+    ]
 
 
 def _shares(logprobs: Sequence[float]) -> list[float]:

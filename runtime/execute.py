@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -90,7 +91,7 @@ class _Branches:
         except BaseException:
             await self._cancel()
             raise
-        return sorted(results, key=lambda result: -result.score)
+        return sorted(results, key=lambda result: math.inf if math.isnan(result.score) else -result.score)
 
     def _start_others(self, effects: Effects) -> None:
         """A branch comes to a hole: from here on, nothing needs to be recorded."""

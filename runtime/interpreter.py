@@ -12,8 +12,9 @@ from typing import Any
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.decode import decode_hole, decode_options, typed_value
+from lmqlc.runtime.decode import decode_hole, decode_options
 from lmqlc.runtime.effects import Effects
+from lmqlc.runtime.hole_values import typed_value
 from lmqlc.runtime.link import whole_constraint
 from lmqlc.runtime.nested import QueryCall, as_call
 from lmqlc.runtime.problems import at_hole
@@ -178,7 +179,7 @@ class Interpreter(RecordedCalls):
     async def _ready(self) -> None:
         """Load the model of a program with holes before anything is shown."""
         if self.program.holes:
-            await self.run.backend()
+            await self.run.any_backend()
 
     async def _replace(self, hole: HoleIR, text: str, type: object, decorators: Sequence[object]) -> Any:
         """A `pre` decorator gave the text: no model is asked. Post decorators see it as they would see the model's."""

@@ -114,7 +114,7 @@ def link_hole(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Lin
     Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint; UnsupportedConstraint and
     LmqlCompileError for one that cannot be compiled.
     """
-    return LinkedHole(None) if _is_true(constraint) else _linked(constraint, tokenizer, place)
+    return LinkedHole(None) if is_true(constraint) else _linked(constraint, tokenizer, place)
 
 
 def link_text(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> TokenConstraint:
@@ -132,7 +132,7 @@ def hand_over(constraint: Constraint, place: Place, session: DecodesHoles) -> Li
     from lmqlc.compiler.masks.compose import is_regular
     from lmqlc.compiler.passes.stops import stop_texts
 
-    if _is_true(constraint):
+    if is_true(constraint):
         return LinkedHole(None, elsewhere=True) if session.takes(None) else None
     if is_regular(constraint):
         automaton = text_automaton(constraint, place)
@@ -214,7 +214,8 @@ def text_automaton(constraint: Constraint, place: Place) -> TextAutomaton:
     return automaton
 
 
-def _is_true(constraint: Constraint) -> bool:
+def is_true(constraint: Constraint) -> bool:
+    """Whether a constraint holds for every text, by its own words."""
     return isinstance(constraint, Truth) and isinstance(constraint.value, Const) and bool(constraint.value.value)
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmqlc.backends.base import Backend, ModelSpec
-from lmqlc.runtime.distribution import Scores, score_texts
+from lmqlc.backends.base import ModelSpec
+from lmqlc.backends.text import TextBackend, TextPrompt
+from lmqlc.runtime.distribution import Scores, score_prompted, score_texts
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.functions import settings_with
-from lmqlc.runtime.models import ModelValue, open_model
+from lmqlc.runtime.models import AnyBackend, ModelValue, open_model
 from lmqlc.runtime.prompt import Prompt
+from lmqlc.runtime.results import TokenResult
 from lmqlc.runtime.run import Settings
 
 _GENERATE = '"{prompt}[RESPONSE]"\nreturn prompt + RESPONSE\n'
@@ -21,7 +23,7 @@ _GENERATE = '"{prompt}[RESPONSE]"\nreturn prompt + RESPONSE\n'
 class LLM:
     """A model, not loaded before its first use."""
 
-    model: ModelSpec | Backend
+    model: ModelSpec | AnyBackend
 
     async def generate(self, prompt: str, max_tokens: int | None = None, **options: Any) -> Any:
         """The prompt and what the model says after it, as one text; with `decoder="sample", n=…` a list of texts. Options are `decoder` and
@@ -58,6 +60,8 @@ async def score(prompt: str, values: Sequence[str] | str, model: ModelValue) -> 
     """Log-probabilities of texts after a prompt, each tokenised on its own."""
     texts = [values] if isinstance(values, str) else list(values)
     backend = await open_model(model)
+    if isinstance(backend, TextBackend):
+        return Scores(prompt, tuple(texts), tuple(await _score_at_server(backend, prompt, texts)))
     session = await backend.open()
     try:
         start = Prompt()
@@ -66,3 +70,11 @@ async def score(prompt: str, values: Sequence[str] | str, model: ModelValue) -> 
     finally:
         await session.close()
     return Scores(prompt, tuple(texts), tuple(tokens))
+
+
+async def _score_at_server(backend: TextBackend, prompt: str, texts: Sequence[str]) -> list[tuple[TokenResult, ...]]:
+    session = await backend.open_text()
+    try:
+        return await score_prompted(session, backend.name, TextPrompt(prompt), texts)
+    finally:
+        await session.close()

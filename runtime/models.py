@@ -8,13 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from lmqlc.backends.base import Backend, ModelSpec, Progress
+from lmqlc.backends.text import TextBackend
 from lmqlc.grammar.errors import LmqlError
 
+AnyBackend = Backend | TextBackend
+
 ModelValue = Any
-"""A model string, a ModelSpec, a loaded Backend, or an object with one of these as its `model` (what `lmql.model(…)` gives)."""
+"""A model string, a ModelSpec, a loaded backend, or an object with one of these as its `model` (what `lmql.model(…)` gives)."""
 
 
-def as_spec(value: ModelValue) -> ModelSpec | Backend:
+def as_spec(value: ModelValue) -> ModelSpec | AnyBackend:
     """What a model value names. Raises LmqlError for a value that names none."""
     from lmqlc.backends.registry import parse_model
 
@@ -23,13 +26,13 @@ def as_spec(value: ModelValue) -> ModelSpec | Backend:
         return parse_model(value)
     if isinstance(value, ModelSpec):
         return value
-    if callable(getattr(value, "open", None)) and hasattr(value, "tokenizer"):
-        backend: Backend = value
+    if isinstance(value, TextBackend) or (callable(getattr(value, "open", None)) and hasattr(value, "tokenizer")):
+        backend: AnyBackend = value
         return backend
     raise LmqlError(f'a model is a string such as "local:gpt2", or what `lmql.model(…)` gives, not {value!r}')
 
 
-async def open_model(value: ModelValue, progress: Progress | None = None) -> Backend:
+async def open_model(value: ModelValue, progress: Progress | None = None) -> AnyBackend:
     """The backend that a model value names; the registry loads it once per process.
 
     Loading runs in a thread that nobody waits for when the run is cancelled.
@@ -40,7 +43,7 @@ async def open_model(value: ModelValue, progress: Progress | None = None) -> Bac
     if not isinstance(named, ModelSpec):
         return named
     spec, loop = named, asyncio.get_running_loop()
-    loaded: asyncio.Future[Backend] = loop.create_future()
+    loaded: asyncio.Future[AnyBackend] = loop.create_future()
 
     def tell(action: Callable[..., None], outcome: Any) -> None:
         if not loaded.done():

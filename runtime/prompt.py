@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmqlc.backends.base import Tokenizer
+from lmqlc.backends.text import TextPrompt
 from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.grammar.errors import LmqlError
 
@@ -98,6 +99,16 @@ class Prompt:
         Ids that were sampled stay, and so do special tokens, what a chat template wrote, and the only id of a prompt.
         """
         return taken_back(tokenizer.vocabulary, self._ids[len(self._ids) - self.healable(tokenizer) :])
+
+    def as_text(self) -> TextPrompt:
+        """The prompt for a server that takes text. Raises LmqlError for lone surrogates, which no text on a wire can hold."""
+        prompt = TextPrompt(self.text) if self._role is None else TextPrompt("", (*self._turns, (self._role, self._content)))
+        for text in (prompt.text, *(content for _, content in prompt.turns)):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise LmqlError(f"text with a lone surrogate ({text[error.start : error.end]!a}) cannot be given to a model") from None
+        return prompt
 
     def mark(self) -> Mark:
         """The prompt as it stands now."""

@@ -10,6 +10,7 @@ from types import CodeType
 from typing import Any
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
+from lmqlc.backends.text import TextBackend, TextSession
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 from lmqlc.runtime import decoders
@@ -17,7 +18,7 @@ from lmqlc.runtime.batch import BatchedLogits
 from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.link import LinkedHole
-from lmqlc.runtime.models import ModelValue, open_model
+from lmqlc.runtime.models import AnyBackend, ModelValue, open_model
 from lmqlc.runtime.stored import StoredAutomata
 from lmqlc.runtime.stream import Event, OutputWriter
 
@@ -57,8 +58,9 @@ class Run:
         self.decoder: BaseDecoder = decoders.make(settings.decoder or decoder, settings.options)
         self._program_model: ModelValue = None
         self._configured = False
-        self._backend: Backend | None = None
+        self._backend: AnyBackend | None = None
         self._session: Session | None = None
+        self._text_session: TextSession | None = None
         self._batch: BatchedLogits | None = None
         self._opening = asyncio.Lock()
         self._entropy = secrets.randbits(64)
@@ -107,7 +109,7 @@ class Run:
         return self._entropy if self.decoder.seed is None else self.decoder.seed
 
     @property
-    def opened(self) -> Backend | None:
+    def opened(self) -> AnyBackend | None:
         """The model, where the run has needed one."""
         return self._backend
 
@@ -122,8 +124,8 @@ class Run:
             return self.settings.default_model()
         return value
 
-    async def backend(self) -> Backend:
-        """The loaded model."""
+    async def any_backend(self) -> AnyBackend:
+        """The loaded model, whatever it takes and says."""
         if self._backend is None:
             value = self.chosen_model()
             if value is None:
@@ -131,8 +133,23 @@ class Run:
             if self.decoder.arguments.get("backend") is not None:
                 raise UnsupportedConstraint(f"backend={self.decoder.arguments['backend']!r} is not available in this version")
             backend = await open_model(value, self.settings.progress)
-            self._backend = backend if self.settings.around is None else self.settings.around(backend)
+            around = None if isinstance(backend, TextBackend) else self.settings.around
+            self._backend = backend if around is None else around(backend)  # type: ignore[arg-type]
         return self._backend
+
+    async def backend(self) -> Backend:
+        """The loaded model, one of tokens."""
+        backend = await self.any_backend()
+        if isinstance(backend, TextBackend):
+            raise UnsupportedConstraint(f"the decoder `{self.decoder.name}` needs scores of tokens, which `{backend.name}` does not give")
+        return backend
+
+    async def text_session(self, backend: TextBackend) -> TextSession:
+        """The run's session with a server that says text."""
+        async with self._opening:
+            if self._text_session is None:
+                self._text_session = await backend.open_text()
+        return self._text_session
 
     async def session(self) -> Session:
         """The run's session with the model."""
@@ -189,9 +206,11 @@ class Run:
 
     def spent(self) -> SessionUsage | None:
         """What the session has cost so far; None where no model was asked."""
-        return None if self._session is None else self._session.usage
+        session = self._session or self._text_session
+        return None if session is None else session.usage
 
     async def close(self) -> None:
         """End the session; the model stays loaded."""
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._text_session):
+            if session is not None:
+                await session.close()

@@ -163,7 +163,7 @@ def model_facts(run: Run) -> dict[str, Any] | None:
     if backend is None:
         return None
     named = as_spec(run.chosen_model())
-    facts: dict[str, Any] = {"backend": backend.name, "level": backend.level, "context_length": backend.context_length}
+    facts: dict[str, Any] = {"backend": backend.name, "level": backend.level, "context_length": getattr(backend, "context_length", None)}
     if isinstance(named, ModelSpec):
-        facts |= {"kind": named.kind, "name": named.name, "options": {key: plain(value) for key, value in named.options}}
+        facts |= {"kind": named.kind, "name": named.name, "options": {key: plain(value) for key, value in named.shown()}}
     return facts

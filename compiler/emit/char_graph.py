@@ -38,10 +38,10 @@ def char_graph(automaton: TextAutomaton, region: int | None = None) -> CharGraph
     if region is None and len(automaton.token_bounds) > 1:
         hint = "leave len(TOKENS(…)) out, or bound characters instead"
         raise error(UNSUPPORTED, "a count of tokens cannot be written as a grammar or pattern", None, hint)
-    return _minimal(_trimmed(_unfolded(automaton, region or 0)))
+    return minimal(trimmed(_unfolded(automaton, region or 0)))
 
 
-class _Reader:
+class Reader:
     """Reads the characters that lead out of a state."""
 
     def __init__(self, automaton: TextAutomaton, region: int) -> None:
@@ -83,7 +83,7 @@ class _Reader:
 
 def _unfolded(automaton: TextAutomaton, region: int) -> CharGraph:
     """All states reached, with the number of characters read so far where there is a limit."""
-    reader, limit = _Reader(automaton, region), automaton.char_limit
+    reader, limit = Reader(automaton, region), automaton.char_limit
     kept = all(phrase.keep for phrase in automaton.phrases)
     known: dict[int, Edges] = {}
     numbers = {(automaton.start, 0): 0}
@@ -107,7 +107,7 @@ def _unfolded(automaton: TextAutomaton, region: int) -> CharGraph:
     return graph
 
 
-def _trimmed(graph: CharGraph) -> CharGraph:
+def trimmed(graph: CharGraph) -> CharGraph:
     """Without states from which no end is reached."""
     before: list[list[int]] = [[] for _ in graph.ends]
     for state, edges in enumerate(graph.edges):
@@ -147,7 +147,7 @@ def _renumbered(graph: CharGraph, block: list[int]) -> CharGraph:
     return found
 
 
-def _minimal(graph: CharGraph) -> CharGraph:
+def minimal(graph: CharGraph) -> CharGraph:
     """The smallest graph of the language (Moore), unless it would take long to find."""
     if len(graph.ends) > _REFINED:
         return graph

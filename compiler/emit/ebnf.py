@@ -14,12 +14,12 @@ from lmqlc.compiler.emit.regex import char_class, pattern_of
 
 def emit_ebnf(automaton: TextAutomaton) -> str:
     """A grammar in the dialect of xgrammar, with the rule `root`. Raises LmqlCompileError as `char_graph` does."""
-    return _grammar(char_graph(automaton))
+    return grammar_of(char_graph(automaton))
 
 
 def emit_gbnf(automaton: TextAutomaton) -> str:
     """A grammar in the dialect of llama.cpp, with the rule `root`. Raises LmqlCompileError as `char_graph` does."""
-    return _grammar(char_graph(automaton))
+    return grammar_of(char_graph(automaton))
 
 
 def emit_lark(automaton: TextAutomaton) -> str:
@@ -50,7 +50,8 @@ def _lark_rules(graph: CharGraph) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _grammar(graph: CharGraph) -> str:
+def grammar_of(graph: CharGraph) -> str:
+    """A graph as right-linear rules, with the rule `root`."""
     entries = [0] * len(graph.ends)
     for edges in graph.edges:
         for to in edges:

@@ -41,12 +41,12 @@ from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source
 
 
-def _typed(constraint: c.Constraint) -> c.Constraint:
+def typed(constraint: c.Constraint) -> c.Constraint:
     """The formula with types instead of `JSON(X, T)` where T is a Python type that is written as JSON."""
     if isinstance(constraint, c.And | c.Or):
-        return replace(constraint, args=tuple(map(_typed, constraint.args)))
+        return replace(constraint, args=tuple(map(typed, constraint.args)))
     if isinstance(constraint, c.Not):
-        return replace(constraint, arg=_typed(constraint.arg))
+        return replace(constraint, arg=typed(constraint.arg))
     if not isinstance(constraint, c.Json) or constraint.schema is None:
         return constraint
     schema = operands.value(constraint.schema)
@@ -92,7 +92,7 @@ def compose(
     what cannot be compiled.
     """
     with placed(source):
-        constraint = _typed(constraint)
+        constraint = typed(constraint)
         if is_regular(constraint):
             automaton = build(constraint, source=source)
             automaton = automaton if with_space is None else with_space(automaton)
@@ -142,7 +142,7 @@ def placed(source: Source | None) -> Iterator[None]:
 def text_holds(constraint: c.Constraint, text: str, tokens: int, *, source: Source | None = None) -> bool:
     """Whether a whole text of `tokens` tokens meets a constraint without slots, regular or not. Stops count as true."""
     with placed(source):
-        rest = _typed(split_stops(normalize(constraint))[0])
+        rest = typed(split_stops(normalize(constraint))[0])
         externals = external_atoms(rest, is_external)
         data = text.encode("utf-8", "surrogatepass")
         values = tuple(_judged(_atom(external, _BYTES), data) for external in externals)

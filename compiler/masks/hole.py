@@ -19,9 +19,10 @@ from lmqlc.compiler.masks.heal import Healing, healing
 from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.grammar.errors import ConstraintViolated
 
-FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "distribution", "replaced", "query"]
-"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own token budget, the
-query's `max_len`, a distribution, a decorator that gave the text, or a nested query that gave the value."""
+FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "cut", "distribution", "replaced", "query"]
+"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own token budget, the query's `max_len`,
+text that is not allowed where the text was complete (at a server whose text is only checked), a distribution, a decorator that gave the
+text, or a nested query that gave the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class TokenResult:
     """One token: id, text (its bytes, lossily decoded) and natural log-probability at temperature 1, before masks.
 
     forced: written because the constraint left no choice; its log-probability is 0.0, since the model was not asked.
+    Servers of other people may name no tokens: then a token is a piece of text with the id -1, and its log-probability may be NaN.
     """
 
     id: int

@@ -48,6 +48,8 @@ class BaseDecoder:
         self.max_tokens = None if arguments.get("max_tokens") is None else self.count("max_tokens", 0, least=1)
         self.patience = None if arguments.get("chunk_timeout") is None else self.number("chunk_timeout", 0.0, above=0.0)
         self.chunk = self.count("chunksize", 1, least=1)
+        self.chunksize = None if arguments.get("chunksize") is None else self.count("chunksize", 0, least=1)
+        self.chunk_timeout = None if arguments.get("chunk_timeout") is None else self.number("chunk_timeout", 0.0, above=0.0)
         self.token_healing = bool(arguments.get("token_healing", True))
         self.sampling = Sampling(
             repetition_penalty=self.number("repetition_penalty", 1.0, above=0.0),

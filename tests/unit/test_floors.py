@@ -11,6 +11,7 @@ ALLOWED = {
     "grammar": ("lmqlc.grammar",),
     "backends/base.py": ("lmqlc.backends.base",),
     "backends/choice.py": ("lmqlc.backends.base",),
+    "backends/text.py": ("lmqlc.backends.base", "lmqlc.backends.choice"),
     "compiler": ("lmqlc.grammar", "lmqlc.compiler", "lmqlc.backends.base", "lmqlc.backends.choice"),
     "runtime": (
         "lmqlc.grammar",
@@ -19,6 +20,7 @@ ALLOWED = {
         "lmqlc.backends.base",
         "lmqlc.backends.choice",
         "lmqlc.backends.registry",
+        "lmqlc.backends.text",
     ),
     "backends": ("lmqlc.grammar.errors", "lmqlc.grammar.diagnostics", "lmqlc.compiler", "lmqlc.backends"),
 }

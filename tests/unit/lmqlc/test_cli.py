@@ -134,14 +134,15 @@ class TestRun:
         (["run", "hello.lmql", "--decoder", "sample(1)"], 2, "is no decoder"),
         (["run", "hello.lmql", "--decoder", "smaple", *MODEL], 1, "did you mean `sample`"),
         (["run", "hello.lmql", "--model", "local:no/such/model"], 3, "no/such/model"),
-        (["run", "hello.lmql", "--model", "vllm/x"], 3, "not in this version"),
+        (["run", "hello.lmql", "--model", "vllm/x"], 3, "no vLLM server answers at http://127.0.0.1:9/v1"),
         (["compile", "hello.lmql", "--emit", "irr"], 1, "did you mean 'ir'"),
         (["compile", "-"], 2, "needs -o FILE"),
         (["compile", "hello.lmql", "-o", "no/such/folder/x.lmqlc"], 1, "cannot write"),
         (["compile", "hello.lmql", "--tokenizer", "nowhere"], 3, "nowhere"),
     ],
 )
-def test_errors(arguments: list[str], code: int, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_errors(arguments: list[str], code: int, message: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_BASE_URL", "127.0.0.1:9")
     assert main(arguments) == code
     out, err = capfd.readouterr()
     assert message in err

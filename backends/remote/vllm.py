@@ -1,0 +1,138 @@
+"""vLLM: grammars through `structured_outputs` (0.12 and later) or `guided_…` (before), scores through `prompt_logprobs`.
+
+Fields as published with 0.33; `/version` says which server it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lmqlc.backends.choice import Sampling
+from lmqlc.backends.remote.client import Client
+from lmqlc.backends.remote.dialect import Dialect, chat_fields, refuse_empty
+from lmqlc.backends.remote.wire import Body, sampling_fields
+from lmqlc.backends.text import TextAbilities, TextPrompt, TextRequest, TextToken
+from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, UnsupportedConstraint
+
+STRUCTURED = (0, 12)
+"""The first version that has lost the fields `guided_…`."""
+_NAMES = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+}
+_BIAS = 1_024
+_GREEDY = Sampling()
+
+
+class VllmDialect(Dialect):
+    """One model at a vLLM server."""
+
+    server = "vLLM"
+
+    def __init__(self, model: str, extra: Body | None = None, omitted: Sequence[str] = ()) -> None:
+        super().__init__(model, extra, omitted)
+        self._version: tuple[int, int] | None = None
+
+    async def version(self, client: Client) -> tuple[int, int]:
+        """Major and minor version; where the server does not say, that of the newest one known."""
+        if self._version is None:
+            await self.check_model(client)
+            found = await client.get(f"{client.server.root}/version")
+            numbers = re.match(r"v?(\d+)\.(\d+)", str(found.get("version", ""))) if isinstance(found, dict) else None
+            self._version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 33)
+        return self._version
+
+    async def abilities(self, client: Client, prompt: TextPrompt) -> TextAbilities:
+        refuse_empty(prompt, self.server)
+        await self.version(client)
+        counted = await self._tokenized(client, prompt)
+        room = None if counted is None else counted["max_model_len"] - counted["count"]
+        if room is not None and room <= 0:
+            assert counted is not None
+            raise ContextOverflow(
+                f"the prompt is {counted['count']} tokens long, and {self.model} at vLLM takes {counted['max_model_len']}; "
+                "shorten the prompt, or start the server with a larger --max-model-len"
+            )
+        return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, alternatives=20, bias=_BIAS, room=room)
+
+    async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
+        body: Body = {"model": self.model, **sampling_fields(request, _NAMES), "stream": True, "stream_options": {"include_usage": True}}
+        body |= {"include_stop_str_in_output": True, "return_token_ids": True}
+        if request.stops:
+            body["stop"] = list(request.stops)
+        if request.bias:
+            body["logit_bias"] = {str(token): bias for token, bias in request.bias.items()}
+        body |= self._constraint(request, await self.version(client))
+        if request.prompt.turns:
+            body |= chat_fields(request)
+            body |= {"max_completion_tokens": request.max_tokens, "logprobs": True, "top_logprobs": request.alternatives}
+            return f"{client.server.base}/chat/completions", self.finished(body)
+        body |= {"prompt": request.prompt.text, "max_tokens": request.max_tokens, "logprobs": request.alternatives}
+        return f"{client.server.base}/completions", self.finished(body)
+
+    def _constraint(self, request: TextRequest, version: tuple[int, int]) -> Body:
+        if request.grammar is not None:
+            pattern = request.grammar.regex()
+            kind, value = ("regex", pattern) if pattern is not None else ("grammar", request.grammar.ebnf())
+        elif request.schema is not None:
+            kind, value = "json", dict(request.schema)  # type: ignore[assignment]
+        else:
+            return {}
+        return {"structured_outputs": {kind: value}} if version >= STRUCTURED else {f"guided_{kind}": value}
+
+    async def _tokenized(self, client: Client, prompt: TextPrompt) -> dict[str, Any] | None:
+        """What the server's own tokenizer makes of a prompt: `tokens`, `count`, `max_model_len`; None where it does not say."""
+        body: Body = {"model": self.model}
+        body |= chat_fields(TextRequest(prompt, 1, _GREEDY)) if prompt.turns else {"prompt": prompt.text}
+        try:
+            found = await client.post(f"{client.server.root}/tokenize", body, seconds=30.0)
+        except ContextOverflow:
+            raise
+        except BackendUnavailable:
+            return None
+        known = isinstance(found, dict) and isinstance(found.get("count"), int) and isinstance(found.get("max_model_len"), int)
+        return found if known else None
+
+    async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
+        refuse_empty(prompt, self.server)
+        head = await self._ids(client, prompt)
+        tails = [await self._ids(client, option) for option in options]
+        body: Body = {"model": self.model, "prompt": [head + tail for tail in tails], "max_tokens": 1, "prompt_logprobs": 0}
+        body["temperature"] = 0.0
+        answer = await client.post(f"{client.server.base}/completions", self.finished(body), seconds=600.0)
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        if not isinstance(choices, list) or len(choices) != len(options):
+            raise client.malformed(answer)
+        rows = sorted(choices, key=lambda choice: int(choice.get("index", 0)))
+        return [self._scored(client, choice, tail) for choice, tail in zip(rows, tails, strict=True)]
+
+    def _scored(self, client: Client, choice: Body, tail: list[int]) -> list[TextToken]:
+        """The tokens of an option: the last ones of the prompt that was scored."""
+        scored = choice.get("prompt_logprobs")
+        if not isinstance(scored, list) or len(scored) <= len(tail):
+            raise client.malformed(choice)
+        found = []
+        for token, entry in zip(tail, scored[len(scored) - len(tail) :], strict=True):
+            report = entry.get(str(token)) if isinstance(entry, dict) else None
+            if not isinstance(report, dict) or not isinstance(report.get("logprob"), int | float):
+                raise client.malformed(choice)
+            found.append(TextToken(str(report.get("decoded_token") or ""), token, float(report["logprob"])))
+        return found
+
+    async def _ids(self, client: Client, text: TextPrompt | str) -> list[int]:
+        if isinstance(text, TextPrompt):
+            counted = await self._tokenized(client, text)
+        else:
+            body: Body = {"model": self.model, "prompt": text, "add_special_tokens": False}
+            counted = await client.post(f"{client.server.root}/tokenize", body, seconds=30.0) if text else {"tokens": []}
+        tokens = counted.get("tokens") if isinstance(counted, dict) else None
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            raise UnsupportedConstraint(f"{self.server} at {client.server.shown} has no /tokenize, which scoring needs; update the server")
+        return tokens

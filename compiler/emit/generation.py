@@ -1,0 +1,144 @@
+"""What a server may write for a hole, as a grammar: the hole's language, and what may come after a text of it.
+
+The language of a hole's *final* texts (`char_graph`) is not what a model says: it also says the stop phrase that ends the hole and is
+removed, the rest of the token that the phrase stands in, and the literal that follows. A server that enforces a grammar must allow all of
+these, else its masks would push the model off what it wants to say. So, beyond the final texts:
+
+- where a stop ends the hole, anything may follow (it is cut);
+- where the text may end, the literal after the hole may begin, unless its first character goes on with the text; after all of it, anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.automata.charset import SURROGATES, CharSet
+from lmqlc.compiler.automata.problems import TOO_LARGE, UNSUPPORTED, error
+from lmqlc.compiler.emit.char_graph import MAX_STATES, CharGraph, Edges, Reader, minimal, trimmed
+from lmqlc.compiler.emit.ebnf import grammar_of
+from lmqlc.compiler.emit.regex import pattern_of
+
+ANYTHING = ~SURROGATES
+_COUNTED = 256
+"""Longer limits of characters are left out of grammars: the text is cut where it reaches them."""
+_NESTED = 40
+"""Groups inside groups that every engine takes in a pattern."""
+
+
+class GenerationGrammar:
+    """What a server may write for a hole, in the notations of servers. All of them raise LmqlCompileError where it is too large."""
+
+    def __init__(self, automaton: TextAutomaton, follow: str = "", *, counted: bool = True) -> None:
+        limit = automaton.char_limit
+        if limit is not None and (limit > _COUNTED or not counted):
+            automaton = replace(automaton, char_limit=None)
+        self._automaton = automaton
+        self._follow = follow
+        self._graph: CharGraph | None = None
+
+    @property
+    def graph(self) -> CharGraph:
+        if self._graph is None:
+            self._graph = generation_graph(self._automaton, self._follow)
+        return self._graph
+
+    def after(self, text: str) -> GenerationGrammar | None:
+        """What may be written after a text; None where nothing may."""
+        state, automaton = self._automaton.start, self._automaton
+        for byte in text.encode():
+            state = int(automaton.delta[0, state, automaton.byte_class[byte]])
+        if state == 0:
+            return None
+        limit = None if automaton.char_limit is None else automaton.char_limit - len(text)
+        return GenerationGrammar(replace(automaton, start=state, char_limit=limit), self._follow)
+
+    def regex(self, longest: int = 2_000) -> str | None:
+        """A pattern for full matches, in the syntax that `re` and Rust's `regex` share; None where it would be longer than `longest`
+        characters, or nested deeper than engines take."""
+        pattern = pattern_of(self.graph, longest)
+        return pattern if pattern is not None and _depth(pattern) <= _NESTED else None
+
+    def ebnf(self) -> str:
+        """The dialect of xgrammar, with the rule `root`."""
+        return grammar_of(self.graph)
+
+    def gbnf(self) -> str:
+        """The dialect of llama.cpp, with the rule `root`."""
+        return grammar_of(self.graph)
+
+
+def generation_graph(automaton: TextAutomaton, follow: str = "") -> CharGraph:
+    """The graph of what may be written. Raises UnsupportedConstraint where token counts matter, LmqlCompileError past 20,000 states."""
+    if len(automaton.token_bounds) > 1:
+        hint = "leave len(TOKENS(…)) out, or bound characters instead"
+        raise error(UNSUPPORTED, "a count of tokens cannot be written as a grammar", None, hint)
+    graph = trimmed(_unfolded(automaton))
+    if follow:
+        _allow_follow(graph, follow)
+    return minimal(graph)
+
+
+def _unfolded(automaton: TextAutomaton) -> CharGraph:
+    """The states reached, with the characters read so far where there is a limit; `(-1, 0)` stands for anything."""
+    reader, limit = Reader(automaton, 0), automaton.char_limit
+    most = None if limit is None else limit + _removed(automaton.phrases)
+    known: dict[int, Edges] = {}
+    order = [(-1 if automaton.stops[0, automaton.start] else automaton.start, 0)]
+    numbers = {order[0]: 0}
+    graph = CharGraph([], [])
+    for state, count in order:
+        graph.ends.append(state < 0 or (bool(automaton.accepts[0, state]) and (limit is None or count <= limit)))
+        if state >= 0 and state not in known:
+            known[state] = reader.edges(state)
+        edges: Edges = {}
+        for to, chars in ({-1: ANYTHING} if state < 0 else known[state]).items():
+            after = count + 1 if most is not None and state >= 0 else 0
+            if most is not None and after > most:
+                continue
+            key = (-1, 0) if to < 0 or automaton.stops[0, to] else (to, after)
+            if key not in numbers:
+                numbers[key] = len(numbers)
+                order.append(key)
+            number = numbers[key]
+            edges[number] = edges[number] | chars if number in edges else chars
+        graph.edges.append(edges)
+        if len(order) > MAX_STATES:
+            hint = "bound repetitions and lengths lower"
+            raise error(TOO_LARGE, f"the constraint is too large to be written out: more than {MAX_STATES:,} states", None, hint)
+    return graph
+
+
+def _removed(phrases: tuple[StopPhrase, ...]) -> int:
+    """Characters past a limit that a stop takes away again: all phrases take equally many where there is a limit beside the states."""
+    return max((len(phrase.text or "") for phrase in phrases if not phrase.keep), default=0)
+
+
+def _allow_follow(graph: CharGraph, follow: str) -> None:
+    """Let the literal after the hole begin wherever the text may end and does not go on with it."""
+    first = ord(follow[0])
+    ends = [state for state, end in enumerate(graph.ends) if end and not any(first in chars for chars in graph.edges[state].values())]
+    start = len(graph.ends)
+    for place, character in enumerate(follow[1:]):
+        graph.ends.append(True)
+        graph.edges.append({start + place + 1: CharSet.single(ord(character))})
+    last = len(graph.ends)
+    graph.ends.append(True)
+    graph.edges.append({last: ANYTHING})
+    for state in ends:
+        graph.edges[state][start] = CharSet.single(first)
+
+
+def _depth(pattern: str) -> int:
+    """How deeply groups are nested."""
+    depth = deepest = place = 0
+    while place < len(pattern):
+        if pattern[place] == "\\":
+            place += 1
+        elif pattern[place] == "(":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif pattern[place] == ")":
+            depth -= 1
+        place += 1
+    return deepest

@@ -1,0 +1,169 @@
+"""Decoding one hole at a server that takes and says text: plan, fill, value, decorators, log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmqlc.backends.text import TextAbilities, TextBackend, TextPrompt, TextRequest
+from lmqlc.compiler.constraints import Constraint
+from lmqlc.compiler.ir import HoleIR
+from lmqlc.compiler.masks.certain import CertainText
+from lmqlc.compiler.masks.hole import Budget
+from lmqlc.grammar.errors import LmqlError, UnsatisfiableConstraint, UnsupportedConstraint
+from lmqlc.runtime import decorators as deco
+from lmqlc.runtime.budget import EndOfRun
+from lmqlc.runtime.distribution import rank_texts
+from lmqlc.runtime.hole_values import takes_space, value_of
+from lmqlc.runtime.link import Place, number_kind
+from lmqlc.runtime.results import HoleResult, TokenResult
+from lmqlc.runtime.stream import TokenEvent
+from lmqlc.runtime.text_answer import Asked, TextAnswer, check_prompt
+from lmqlc.runtime.text_hole import TextRun
+from lmqlc.runtime.text_plan import Demand, demand_of, plan_of
+
+if TYPE_CHECKING:
+    from lmqlc.runtime.decoders.base import BaseDecoder
+    from lmqlc.runtime.interpreter import Interpreter
+
+_SILENT = 120.0
+"""Seconds that a server may stay silent, where the program sets no `chunk_timeout`."""
+_REPORTED = 20
+"""Other tokens that are asked for beside each token of a checked hole, as far as the server gives them."""
+
+
+async def decode_text(
+    at: Interpreter, backend: TextBackend, hole: HoleIR, constraint: Constraint, hole_type: object, decorators: Sequence[object]
+) -> Any:
+    """Decode a hole at a server, and give its value; `constraint` is bound, its type's condition included.
+
+    Raises UnsupportedConstraint for what no server of this kind can hold, before any request.
+    """
+    decoder = at.run.decoder
+    _check_decoder(decoder, backend)
+    kind = number_kind(constraint)
+    leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
+    demand = demand_of(constraint, Place(None, hole.follow, leading, at.program.source))
+    run = TextRun(hole.name, demand.linked, hole.follow)
+    at.begin(hole.name)
+    shown = CertainText(demand.linked.phrases)
+    if run.reason is None and not _is_written(run, demand):
+        await _ask(at, backend, run, demand, shown, decorators)
+    text = run.final[1:] if leading and run.final.startswith(" ") else run.final
+    value = value_of(kind or hole_type, text)
+    return await _conclude(at, run, shown, (text, value), decorators)
+
+
+async def decode_text_options(at: Interpreter, backend: TextBackend, hole: HoleIR, options: Sequence[Any]) -> Any:
+    """Rank the options of a `distribution` clause at a server; the likeliest is the hole's value and stands in the prompt."""
+    session, prompt = await at.run.text_session(backend), at.prompt.as_text()
+    at.begin(hole.name)
+    ranked = await rank_texts(session, backend.name, prompt, options)
+    best = max(range(len(options)), key=lambda i: ranked[i].probability)
+    value, text = options[best], str(options[best])
+    shares = [(option, row.probability) for option, row in zip(options, ranked, strict=True)]
+    at.log.distribution_variable, at.log.distribution_values = hole.name, shares
+    at.log.variables[f"P({hole.name})"] = shares
+    at.prompt.append_text(text)
+    at.finished(HoleResult(hole.name, text, value, ranked[best].tokens, "distribution"), text)
+    return value
+
+
+def _check_decoder(decoder: BaseDecoder, backend: TextBackend) -> None:
+    """Only decoders that choose one token after the other can run at a server that chooses by itself."""
+    if not decoder.only_samples:
+        raise UnsupportedConstraint(
+            f"the decoder `{decoder.name}` needs the scores of every next token, which `{backend.name}` does not give; "
+            "use argmax or sample, or a model whose tokens are masked (local:NAME)"
+        )
+
+
+def _is_written(run: TextRun, demand: Demand) -> bool:
+    """The constraint leaves one text; it is written without asking. Raises UnsatisfiableConstraint where no token is allowed."""
+    if demand.limit == 0:
+        if not run.complete():
+            raise UnsatisfiableConstraint(f"no text of 0 tokens meets the constraint of hole `{run.name}`")
+        run.reason = "closed"
+        return True
+    if demand.limit is not None:
+        return False  # how many tokens a text has is the server's to say
+    mark, text = run.mark(), run.forced()
+    if text:
+        run.take(text)
+    if run.reason is None:
+        run.rewind(mark)
+        return False
+    return True
+
+
+async def _ask(
+    at: Interpreter, backend: TextBackend, run: TextRun, demand: Demand, shown: CertainText, decorators: Sequence[object]
+) -> None:
+    """Let the server fill a hole; tokens are counted, shown and told to streaming decorators as they come."""
+    prompt, session = at.prompt.as_text(), await at.run.text_session(backend)
+    abilities = await session.abilities(prompt)
+    check_prompt(run.name, prompt, abilities)
+    listeners, usage = deco.steps(decorators, "streaming"), at.log.usage
+    told_of = 0
+
+    async def told(token: TokenResult) -> None:
+        nonlocal told_of
+        usage.tokens += 1
+        fresh = shown.feed(run.text[told_of:].encode()) if run.reason is None else ""
+        told_of = len(run.text)
+        at.emit(TokenEvent(run.name, token, fresh))
+        await at.run.drain()
+        for function in listeners:
+            await deco.call(function, run.final, at)
+
+    asked = _asked(at, backend, prompt, abilities, demand)
+    answer, before = TextAnswer(session, run, asked, told), usage.tokens
+    try:
+        await answer.fill()
+    finally:
+        usage.tokens = max(usage.tokens, before + answer.spent)
+        usage.forced += sum(token.forced for token in run.tokens)
+
+
+def _asked(at: Interpreter, backend: TextBackend, prompt: TextPrompt, abilities: TextAbilities, demand: Demand) -> Asked:
+    decoder, plan = at.run.decoder, plan_of(demand, abilities)
+    budget = _budget(at, demand.limit, abilities.room)
+    random = np.random.default_rng(at.run.seed_of(at.branch, len(at.log.holes)))
+    chunk = decoder.chunksize if abilities.continues else None
+    request = TextRequest(
+        prompt,
+        budget.tokens,
+        decoder.sampling,
+        stops=plan.stops,
+        alternatives=min(_REPORTED, abilities.alternatives) if plan.way == "checked" else 0,
+        seed=None if decoder.seed is None else int(random.integers(1 << 31)),
+        seconds=decoder.chunk_timeout or _SILENT,
+    )
+    return Asked(demand, plan, abilities, request, budget, chunk, backend.tokenizer, random)
+
+
+def _budget(at: Interpreter, limit: int | None, room: int | None) -> Budget:
+    """How many tokens a hole may have. `max_len` bounds those that the run has decoded: what a prompt takes is the server's to know."""
+    decoder = at.run.decoder
+    left = decoder.max_len - at.log.usage.tokens
+    if left <= 0:
+        raise EndOfRun
+    budget = Budget(left if room is None else min(left, room), "length")
+    if decoder.max_tokens is not None and decoder.max_tokens < budget.tokens:
+        budget = Budget(decoder.max_tokens, "budget")
+    return Budget(limit, "closed") if limit is not None and limit <= budget.tokens else budget
+
+
+async def _conclude(at: Interpreter, run: TextRun, shown: CertainText, final: tuple[str, Any], decorators: Sequence[object]) -> Any:
+    """Post decorators, prompt, log; the hole's value."""
+    text, value = await deco.after(decorators, at, *final)
+    at.prompt.append_text(run.final if text == final[0] else text)
+    if run.reason is None:
+        raise LmqlError(f"the server left hole `{run.name}` unfinished")
+    at.finished(HoleResult(run.name, text, value, tuple(run.tokens), run.reason), shown.rest(run.final))
+    if run.reason == "length":
+        at.bind(run.name, value)
+        raise EndOfRun
+    return value

@@ -1,0 +1,143 @@
+"""One hole whose text comes from a server: judged character by character as it arrives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from lmqlc.backends.base import Tokenizer, Vocabulary
+from lmqlc.backends.text import TextToken
+from lmqlc.compiler.masks.hole import FinishReason
+from lmqlc.compiler.masks.interface import State, TokenConstraint
+from lmqlc.runtime.link import LinkedHole
+from lmqlc.runtime.results import TokenResult
+
+
+class _Bytes:
+    """A tokenizer whose tokens are the bytes; id 0 ends a text, byte b has the id b + 1."""
+
+    bos_id: int | None = None
+
+    def __init__(self) -> None:
+        self.vocabulary = Vocabulary.build([b"", *(bytes([byte]) for byte in range(256))], [0])
+
+    def prefix(self) -> list[int]:
+        return []
+
+    def encode(self, text: str, *, first: bool) -> list[int]:
+        return [byte + 1 for byte in text.encode()]
+
+    def decode(self, ids: Any) -> str:
+        return bytes(i - 1 for i in ids if i).decode("utf-8", "replace")
+
+    def chat(self, messages: Any, *, generation_prompt: bool) -> list[int] | None:
+        return None
+
+
+BYTES: Tokenizer = _Bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment of a hole, to return to."""
+
+    state: State
+    text: str
+    tokens: int
+
+
+class TextRun:
+    """The text of one hole as it arrives.
+
+    linked: the constraint over `BYTES`. follow: the literal after the hole; its first character ends the hole where the text is complete
+    and does not go on with it. `text`: the characters taken; `reason`: how the hole ended, None before.
+    """
+
+    def __init__(self, name: str, linked: LinkedHole, follow: str | None) -> None:
+        self.name = name
+        self.phrases = linked.phrases
+        self.tokens: list[TokenResult] = []
+        self.text = ""
+        self.reason: FinishReason | None = None
+        self._constraint: TokenConstraint | None = linked.constraint
+        self._follow = follow or ""
+        self._state: State = None if linked.constraint is None else linked.constraint.start()
+        self._cut = 0
+        self._settle()
+
+    @property
+    def final(self) -> str:
+        """The final text: what was taken, without what a stop removed."""
+        data = self.text.encode()
+        return data[: len(data) - self._cut].decode("utf-8", "replace") if self._cut else self.text
+
+    def complete(self) -> bool:
+        """The text so far may be the whole text."""
+        return self._constraint is None or self.reason is not None or self._constraint.is_final(self._state)
+
+    def take(self, text: str) -> int:
+        """Take characters up to the end of the hole, or to the first one that may not come next; how many were taken."""
+        for place, character in enumerate(text):
+            if self.reason is not None:
+                return place
+            if not self._take(character):
+                if self._follow.startswith(character) and self.complete():
+                    self.reason = "follow"
+                return place
+        return len(text)
+
+    def accepts(self, text: str) -> bool:
+        """The text may come next, as far as it goes before the hole ends; nothing is changed."""
+        mark = self.mark()
+        taken = self.take(text)
+        fits = bool(text) and (taken == len(text) or self.reason is not None)
+        self.rewind(mark)
+        return fits
+
+    def forced(self) -> str:
+        """What must come next; empty where there is a choice, or the text may end."""
+        if self._constraint is None or self.reason is not None:
+            return ""
+        data = BYTES.decode(self._constraint.forced(self._state))
+        return data.rstrip("\ufffd")  # a character whose end is open
+
+    def mark(self) -> Mark:
+        return Mark(self._state, self.text, len(self.tokens))
+
+    def rewind(self, mark: Mark) -> None:
+        """Back to a mark of before the end, whatever was taken since."""
+        self._state, self.text, self.reason, self._cut = mark.state, mark.text, None, 0
+        del self.tokens[mark.tokens :]
+
+    def keep(self, token: TextToken, *, forced: bool = False) -> TokenResult:
+        """Note a token of the hole."""
+        logprob = 0.0 if forced else math.nan if token.logprob is None else token.logprob
+        self.tokens.append(TokenResult(-1 if token.id is None else token.id, token.text, logprob, forced))
+        return self.tokens[-1]
+
+    def _take(self, character: str) -> bool:
+        if self._constraint is None:
+            self.text += character
+            return True
+        state: State | None = self._state
+        data = character.encode("utf-8", "surrogatepass")
+        for byte in data:
+            assert self._constraint is not None
+            state = self._constraint.advance(state, byte + 1)
+            if state is None:
+                return False
+        self._state = state
+        self.text += character
+        self._settle()
+        return True
+
+    def _settle(self) -> None:
+        """End the hole where a stop or closure ends it."""
+        if self._constraint is None:
+            return
+        cut = self._constraint.stopped(self._state)
+        if cut is not None:
+            self._cut, self.reason = cut, "stop"
+        elif self._constraint.is_closed(self._state):
+            self.reason = "closed"
