@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmqlc.backends.base import Tokenizer
 from lmqlc.backends.text import TextBackend
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
@@ -23,6 +23,7 @@ from lmqlc.runtime.distribution import rank
 from lmqlc.runtime.elsewhere import fill_elsewhere, hole_request
 from lmqlc.runtime.hole_values import takes_space, value_of
 from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_kind, whole_constraint
+from lmqlc.runtime.opened import OpenedHole
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stored import is_static
@@ -42,30 +43,54 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
         backend = await at.run.any_backend()
         if isinstance(backend, TextBackend):
             return await decode_text(at, backend, hole, whole_constraint(hole.constraint, slots, hole_type), hole_type, decorators)
-        tokenizer = await at.run.tokenizer()
-        ids = at.prompt.ids(tokenizer)
-        budget = await _budget(at, hole, ids)
-        constraint = whole_constraint(hole.constraint, slots, hole_type)
-        kind = number_kind(constraint)
-        leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
-        place = Place(budget.tokens, hole.follow, leading, at.program.source)
-        linked = await _link(at, hole, constraint, place)
-        await at.run.require_masks(hole, linked)
-        heals = at.run.decoder.token_healing and not linked.elsewhere
-        taken, heal = at.prompt.taken_back(tokenizer) if heals else (0, b"")
-        decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases, heal)
-        shown = CertainText(linked.phrases)
-        kept = ids[: len(ids) - taken] if decoding.heals else ids
-        at.begin(hole.name, kept)
-        told = _teller(at, decoding, shown, decorators)
-        if linked.elsewhere:
-            taken = await _fill_elsewhere(at, decoding, ids, linked, place, told)
+        opened: OpenedHole | None = None if at.effects is None else at.effects.past_hole(hole.name)
+        if opened is None and at.path is None:
+            opened, linked, place = await _open(at, hole, slots, hole_type)
+            shown = CertainText(opened.phrases)
+            at.begin(hole.name, opened.prompt)
+            told = _teller(at, opened.hole, shown, decorators)
+            if linked.elsewhere:
+                opened = replace(opened, taken=await _fill_elsewhere(at, opened, linked, place, told))
+            else:
+                await _fill(at, opened, told)
         else:
-            await _fill(at, decoding, ids, len(kept), told)
-        written = decoding.written()
-        text = written.text[1:] if leading and written.text.startswith(" ") else written.text
-        value = value_of(kind or hole_type, text)
-        return await _conclude(at, hole, tokenizer, decoding, written, taken, shown, (text, value), decorators)
+            opened = opened or await _searched(at, hole, slots, hole_type)
+            shown = CertainText(opened.phrases)
+            at.begin(hole.name, opened.prompt)
+            await _tell(at, opened.hole, shown, decorators)
+        written = opened.hole.written()
+        text = written.text[1:] if opened.leading and written.text.startswith(" ") else written.text
+        value = value_of(opened.kind or hole_type, text)
+        return await _conclude(at, hole, opened, written, shown, (text, value), decorators)
+
+
+async def _open(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type: object) -> tuple[OpenedHole, LinkedHole, Place]:
+    """A hole ready to be decoded after the prompt as it stands."""
+    tokenizer = await at.run.tokenizer()
+    ids = at.prompt.ids(tokenizer)
+    budget = await _budget(at, hole, ids)
+    constraint = whole_constraint(hole.constraint, slots, hole_type)
+    kind = number_kind(constraint)
+    leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
+    place = Place(budget.tokens, hole.follow, leading, at.program.source)
+    linked = await _link(at, hole, constraint, place)
+    await at.run.require_masks(hole, linked)
+    heals = at.run.decoder.token_healing and not linked.elsewhere
+    taken, heal = at.prompt.taken_back(tokenizer) if heals else (0, b"")
+    decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases, heal)
+    kept = len(ids) - taken if decoding.heals else len(ids)
+    return OpenedHole(hole.name, decoding, tuple(ids), kept, taken, leading, kind, linked.phrases), linked, place
+
+
+async def _searched(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type: object) -> OpenedHole:
+    """A hole that a searching decoder has decoded for the branch."""
+    assert at.path is not None and at.effects is not None
+    opened, _, _ = await _open(at, hole, slots, hole_type)
+    if opened.hole.reason is None:
+        await at.run.begin_hole(hole.name, opened.ids, opened.kept)
+        opened = replace(opened, hole=await at.path.decode(opened))
+    at.effects.add_hole(hole.name, opened)
+    return opened
 
 
 async def _link(at: Interpreter, hole: HoleIR, constraint: Constraint, place: Place) -> LinkedHole:
@@ -91,7 +116,8 @@ async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) 
         ids = at.prompt.ids(tokenizer)
         await _budget(at, hole, ids)
         at.begin(hole.name, ids)
-        ranked = await rank(await at.run.session(), tokenizer, ids, options)
+        ranking = rank(await at.run.session(), tokenizer, ids, options)
+        ranked = await (ranking if at.effects is None else at.effects.awaited(ranking, "distribution"))
         best = max(range(len(options)), key=lambda i: ranked[i].probability)
         value, text = options[best], str(options[best])
         shares = [(option, row.probability) for option, row in zip(options, ranked, strict=True)]
@@ -110,31 +136,44 @@ async def _budget(at: Interpreter, hole: HoleIR, ids: Sequence[int]) -> Budget:
 def _teller(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: Sequence[object]) -> Told:
     """What is told of every token: tokens are counted, shown, and told to streaming decorators as they come."""
     listeners = deco.steps(decorators, "streaming")
-    usage = at.log.usage
 
     async def told(token: TokenResult) -> None:
-        usage.forced += token.forced
-        usage.tokens += not token.forced
-        text = shown.feed(decoding.last_bytes()) if decoding.reason is None else ""
-        at.emit(TokenEvent(decoding.name, token, text))
-        await at.run.drain()
+        await _told(at, decoding, token, shown.feed(decoding.last_bytes()) if decoding.reason is None else "")
         for function in listeners:
             await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
 
     return told
 
 
-async def _fill(at: Interpreter, decoding: HoleRun, ids: Sequence[int], kept: int, told: Told) -> None:
-    """Let the decoder fill a hole. kept: how many ids of the prompt are not taken back."""
+async def _fill(at: Interpreter, opened: OpenedHole, told: Told) -> None:
+    """Let the decoder fill a hole."""
+    decoding = opened.hole
     if decoding.reason is None:
-        await at.run.begin_hole(decoding.name, ids, kept)
+        await at.run.begin_hole(decoding.name, opened.ids, opened.kept)
         batch = await at.run.batch()
         random = np.random.default_rng(at.run.seed_of(at.branch, len(at.log.holes)))
-        await at.run.decoder.fill(decoding, ids[:kept], batch.ask, told, random)
+        await at.run.decoder.fill(decoding, opened.prompt, batch.ask, told, random)
 
 
-async def _fill_elsewhere(at: Interpreter, decoding: HoleRun, ids: Sequence[int], linked: LinkedHole, place: Place, told: Told) -> int:
+async def _tell(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: Sequence[object]) -> None:
+    """Count, show and tell the tokens of a hole that is complete already."""
+    listeners = deco.steps(decorators, "streaming")
+    for number, (token, added, text) in enumerate(decoding.history(), 1):
+        await _told(at, decoding, token, shown.feed(added) if number < len(decoding.tokens) else "")
+        for function in listeners:
+            await deco.call(function, text.decode("utf-8", "replace"), at)
+
+
+async def _told(at: Interpreter, decoding: HoleRun, token: TokenResult, text: str) -> None:
+    at.log.usage.forced += token.forced
+    at.log.usage.tokens += not token.forced
+    at.emit(TokenEvent(decoding.name, token, text))
+    await at.run.drain()
+
+
+async def _fill_elsewhere(at: Interpreter, opened: OpenedHole, linked: LinkedHole, place: Place, told: Told) -> int:
     """Let the session fill a hole; how many ids of the prompt it took back."""
+    decoding, ids = opened.hole, opened.ids
     session, seed = await at.run.session(), at.run.seed_of(at.branch, len(at.log.holes))
     assert isinstance(session, DecodesHoles)
     healable = at.prompt.healable(await at.run.tokenizer())
@@ -147,20 +186,19 @@ async def _fill_elsewhere(at: Interpreter, decoding: HoleRun, ids: Sequence[int]
 async def _conclude(
     at: Interpreter,
     hole: HoleIR,
-    tokenizer: Tokenizer,
-    decoding: HoleRun,
+    opened: OpenedHole,
     written: Written,
-    taken: int,
     shown: CertainText,
     final: tuple[str, Any],
     decorators: Sequence[object],
 ) -> Any:
     """Post decorators, prompt, log; the hole's value."""
-    decoded, _ = final
+    decoding, (decoded, _) = opened.hole, final
+    tokenizer = await at.run.tokenizer()
     text, value = await deco.after(decorators, at, *final)
     if text == decoded:
         tail = tokenizer.encode(written.tail, first=False) if written.tail else []
-        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer, instead_of=taken if written.healed else 0)
+        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer, instead_of=opened.taken if written.healed else 0)
     else:
         at.prompt.append_text(text)
     if decoding.reason is None:

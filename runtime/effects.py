@@ -196,8 +196,8 @@ class Effects:
 
     def past_hole(self, name: str) -> Any:
         """The decoded hole that the branch had here; None where the copy stands where the branch stood."""
-        if _INSIDE.get():
-            raise LmqlError(f"the hole `{name}` is decoded inside another task; a decoder with several branches cannot copy such a program")
+        if _INSIDE.get() and (self.live or self.telling):
+            raise LmqlError(f"the hole `{name}` is decoded inside another task; a decoder that searches cannot copy such a program")
         return self._next(name, "hole").content if self.telling else None
 
     def add_hole(self, name: str, content: Any) -> None:

@@ -18,6 +18,7 @@ from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.outside import Boundary
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Run, Settings
+from lmqlc.runtime.search import Search
 from lmqlc.runtime.spans import run_span
 from lmqlc.runtime.stream import RunEnd
 from lmqlc.runtime.trace import recorded
@@ -81,6 +82,8 @@ class _Branches:
             run.on_hole = self._start_others
 
     async def results(self) -> list[Result]:
+        if self._run.searches:
+            return await self._found()
         first = asyncio.ensure_future(self._branch(0, self._effects))
         self._tasks.append(first)
         try:
@@ -92,6 +95,20 @@ class _Branches:
             await self._cancel()
             raise
         return sorted(results, key=lambda result: math.inf if math.isnan(result.score) else -result.score)
+
+    async def _found(self) -> list[Result]:
+        """The results of a decoder that searches, in its own order."""
+        assert self._effects is not None
+        self._run.on_hole = None
+        search = Search(self._run, self._program, self._effects, lambda: dict(self._globals()), self._complete)
+        try:
+            first = await search.start()
+            branches = await self._run.decoder.search(search, first)
+        finally:
+            await search.close()
+        for number, branch in enumerate(branches):
+            search.show(branch, number)
+        return [branch.result for branch in branches if branch.result is not None]
 
     def _start_others(self, effects: Effects) -> None:
         """A branch comes to a hole: from here on, nothing needs to be recorded."""
@@ -113,13 +130,13 @@ class _Branches:
         except EndOfRun:
             interpreter.log.finish_reason = "length"
         except BaseException as error:
-            attach(error, await self._complete(interpreter))
+            attach(error, self._complete(interpreter))
             raise
         finally:
             self._run.branch_ended()
-        return await self._complete(interpreter)
+        return self._complete(interpreter)
 
-    async def _complete(self, interpreter: Interpreter) -> Result:
+    def _complete(self, interpreter: Interpreter) -> Result:
         """The branch's result, with what it cost; passes and prompt positions are those of the whole run."""
         result = interpreter.log
         result.prompt = interpreter.prompt.text

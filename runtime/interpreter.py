@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
@@ -24,6 +24,9 @@ from lmqlc.runtime.results import HoleResult, Result
 from lmqlc.runtime.run import Run
 from lmqlc.runtime.stream import BranchEvent, HoleEnd, HoleStart, TextEvent, ValueEvent
 
+if TYPE_CHECKING:
+    from lmqlc.runtime.path import Path
+
 CURRENT: ContextVar[Interpreter | None] = ContextVar("lmql_interpreter", default=None)
 """The interpreter whose program runs in this context."""
 
@@ -33,19 +36,29 @@ class Interpreter(RecordedCalls):
 
     A nested query has an interpreter of its own, on the prompt and the log of the outer one. log: what the whole branch produced; its
     variables are those of the outermost program. branch: its number among the branches of the run; only the first one is shown.
-    effects: the record of a branch that may be copied.
+    effects: the record of a branch that may be copied. path: how it waits at holes for a decoder that searches; its `events` are shown
+    once it is a result.
     """
 
     OPEN = OPEN
 
     def __init__(
-        self, run: Run, program: Program, *, branch: int = 0, outer: Interpreter | None = None, effects: Effects | None = None
+        self,
+        run: Run,
+        program: Program,
+        *,
+        branch: int = 0,
+        outer: Interpreter | None = None,
+        effects: Effects | None = None,
+        path: Path | None = None,
     ) -> None:
         self.run = run
         self.program = program
         self.branch = branch
         self.outer = outer
         self.effects = outer.effects if outer else effects
+        self.path: Path | None = outer.path if outer else path
+        self.events: list[BranchEvent] = outer.events if outer else []
         self.prompt: Prompt = outer.prompt if outer else Prompt()
         self.log: Result = outer.log if outer else Result()
         self.variables: dict[str, Any] = {} if outer else self.log.variables
@@ -156,7 +169,9 @@ class Interpreter(RecordedCalls):
 
     def emit(self, event: BranchEvent) -> None:
         """Tell everybody who listens."""
-        if self.run.settings.writers:
+        if self.path is not None:
+            self.events.append(event)
+        elif self.run.settings.writers:
             self.run.emit(replace(event, branch=self.branch) if self.branch else event, self.branch)
 
     def begin(self, name: str, ids: Sequence[int] = ()) -> None:

@@ -92,11 +92,16 @@ class Run:
             arguments = {key: value for key, value in arguments.items() if key in takes}
         self.decoder = decoders.make(chosen, {**arguments, **self.settings.options})
 
+    @property
+    def searches(self) -> bool:
+        """The decoder grows a tree of branches."""
+        return self.decoder.searches
+
     def may_branch(self, program: Program) -> bool:
         """The program's run may have several branches: the decoder's name says so, or it is told how many."""
         from lmqlc.compiler.record_calls import header_arguments
 
-        return self.decoder.n > 1 or (not self.settings.decoder and "n" in header_arguments(program.body))
+        return self.searches or self.decoder.n > 1 or (not self.settings.decoder and "n" in header_arguments(program.body))
 
     def seed_of(self, branch: int, hole: int) -> tuple[int, int, int]:
         """The seed of a hole's random generator: by the decoder's `seed` (a fresh one where it has none), the branch, and how many

@@ -5,8 +5,9 @@ A decoder asks `legal` or `masked`, chooses, and calls `push`; everything else i
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,6 +98,13 @@ class HoleRun:
         if heal and self.reason is None:
             self._healing = healing(vocabulary, constraint, self._state, heal)
 
+    def fork(self) -> HoleRun:
+        """A copy that goes its own way; what never changes is shared."""
+        other = copy.copy(self)
+        other.tokens = list(self.tokens)
+        other._ids = list(self._ids)
+        return other
+
     @property
     def heals(self) -> bool:
         """The next token, the hole's first, must begin with what was taken back from the prompt."""
@@ -126,6 +134,15 @@ class HoleRun:
         """What the last token added to the text, before any cut."""
         data = self.vocabulary.tokens[self.tokens[-1].id]
         return data[self._own :] if len(self._ids) == 1 else data
+
+    def history(self) -> Iterator[tuple[TokenResult, bytes, bytes]]:
+        """Every token, what it added to the text before any cut, and the text after it."""
+        text = b""
+        for number, token in enumerate(self.tokens):
+            piece = b"" if token.id in self.vocabulary.eos_ids else self.vocabulary.tokens[token.id]
+            added = piece[self._own :] if number == 0 else piece
+            text += added
+            yield token, added, text if number + 1 < len(self.tokens) else self.data()
 
     def legal(self, token_id: int) -> bool:
         """The token may come next."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lmqlc.backends.choice import Sampling
 from lmqlc.compiler.masks.hole import HoleRun, logprob
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.runtime.results import TokenResult
+
+if TYPE_CHECKING:
+    from lmqlc.runtime.search import Branch, Search
 
 Ask = Callable[[Sequence[int]], Awaitable[Logits]]
 """Next-token logits `float32[V]` after an id sequence."""
@@ -37,12 +41,15 @@ class BaseDecoder:
 
     name = ""
     takes: tuple[str, ...] = ()
+    default_n = 1
+    searches = False
+    """It grows a tree of branches in `search`, and fills no hole by itself."""
 
     def __init__(self, arguments: Mapping[str, object]) -> None:
         for key in arguments:
             self._check_known(key)
         self.arguments = dict(arguments)
-        self.n = self.count("n", 1, least=1)
+        self.n = self.count("n", self.default_n, least=1)
         self.seed: int | None = None
         self.max_len = self.count("max_len", MAX_LEN, least=1)
         self.max_tokens = None if arguments.get("max_tokens") is None else self.count("max_tokens", 0, least=1)
@@ -60,7 +67,7 @@ class BaseDecoder:
     @property
     def only_samples(self) -> bool:
         """`sampling` says all about how tokens are chosen, so that a session may decode whole holes."""
-        return type(self).choose is BaseDecoder.choose and type(self).fill is BaseDecoder.fill
+        return not self.searches and type(self).choose is BaseDecoder.choose and type(self).fill is BaseDecoder.fill
 
     def choose(self, hole: HoleRun, logits: Logits, random: np.random.Generator) -> int:
         """The next token of a hole, a legal one, from penalised logits `float32[V]` before masks."""
@@ -77,6 +84,11 @@ class BaseDecoder:
             logits = await ask(sequence)
             token = self.choose(hole, self.sampling.penalised(logits, sequence), random)
             await told(hole.push(token, logprob(logits, token)))
+
+    async def search(self, search: Search, live: list[Branch]) -> list[Branch]:
+        """The branches that are the run's results, best first, all of them finished; `live` is the first branch, at its first hole or
+        finished. For decoders that set `searches`."""
+        return live
 
     async def _write(self, hole: HoleRun, forced: Sequence[int], told: Told) -> None:
         for token in forced:

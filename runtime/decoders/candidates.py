@@ -1,0 +1,78 @@
+"""What searching decoders share: the likeliest continuations of branches, and which results are best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lmqlc.backends.base import Logits
+from lmqlc.runtime.search import Branch, Search
+
+_BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A branch, a token that may come next in it, and the score of both together."""
+
+    branch: Branch
+    token: int
+    score: float
+
+
+def likeliest(branches: Sequence[Branch], rows: Sequence[Logits], count: int) -> list[Candidate]:
+    """The `count` best continuations of all branches, best first; ties go to the earlier branch, then to the smaller token. rows: as
+    `Search.scores` gives them, `float32[V]` for each branch."""
+    found: list[Candidate] = []
+    for branch, row in zip(branches, rows, strict=True):
+        found += [Candidate(branch, int(token), branch.score + float(row[token])) for token in top(row, count)]
+    order = {id(branch): place for place, branch in enumerate(branches)}
+    return sorted(found, key=lambda candidate: (-candidate.score, order[id(candidate.branch)], candidate.token))[:count]
+
+
+def top(row: Logits, count: int) -> npt.NDArray[np.intp]:
+    """The ids of the `count` largest finite values, largest first, smaller ids first where they are equal.
+
+    One pass finds the largest value of every block of 64; the largest values lie in the blocks whose largest values are.
+    """
+    blocks = -(-len(row) // _BLOCK)
+    if blocks > 2 * count:
+        padded = row
+        if len(row) % _BLOCK:
+            padded = np.full(blocks * _BLOCK, -np.inf, dtype=row.dtype)
+            padded[: len(row)] = row
+        heads = padded.reshape(blocks, _BLOCK).max(axis=1)
+        least = np.partition(heads, blocks - count)[blocks - count]
+        chosen = np.flatnonzero(heads >= least)
+        ids = (chosen[:, None] * _BLOCK + np.arange(_BLOCK)).ravel()
+        ids = ids[ids < len(row)]
+    else:
+        ids = np.arange(len(row))
+    values = row[ids]
+    order = np.lexsort((ids, -values))[:count]
+    return ids[order][np.isfinite(values[order])]
+
+
+def grown(search: Search, candidates: Iterable[Candidate]) -> list[Branch]:
+    """Branches for candidates, best first. Of several ways to end one constrained hole with one text, the first is kept."""
+    seen: set[tuple[int, bytes]] = set()
+    made: list[Branch] = []
+    for candidate in candidates:
+        branch = search.grow(candidate.branch, candidate.token, candidate.score)
+        hole = branch.hole
+        assert hole is not None
+        if hole.reason in ("eos", "follow") and hole.constraint is not None:
+            key = (id(candidate.branch), hole.data())
+            if key in seen:
+                continue
+            seen.add(key)
+        made.append(branch)
+    return made
+
+
+def best(branches: Iterable[Branch], count: int, rank: Callable[[Branch], float]) -> list[Branch]:
+    """The best of branches, best first; the earlier of equal ones."""
+    return sorted(branches, key=lambda branch: -rank(branch))[:count]
