@@ -57,7 +57,7 @@ DECODERS: Mapping[str, Mapping[str, Kind]] = {
     "beam": {"n": COUNT, "length_penalty": NUMBER},
     "beam_sample": {"n": COUNT, "temperature": TEMPERATURE, "length_penalty": NUMBER, "seed": SEED},
     "var": {"b": COUNT, "n": COUNT},
-    "beam_var": {"n": COUNT},
-    "best_k": {"k": COUNT},
+    "beam_var": {"n": COUNT, "length_penalty": NUMBER},
+    "best_k": {"k": COUNT, "width": COUNT, "budget": COUNT, "length_penalty": NUMBER},
 }
 """Arguments of each decoder beside the common ones."""

@@ -106,9 +106,11 @@ class _Branches:
             branches = await self._run.decoder.search(search, first)
         finally:
             await search.close()
+        results = [branch.result for branch in branches if branch.result is not None]
         for number, branch in enumerate(branches):
             search.show(branch, number)
-        return [branch.result for branch in branches if branch.result is not None]
+            self._count(results[number])
+        return results
 
     def _start_others(self, effects: Effects) -> None:
         """A branch comes to a hole: from here on, nothing needs to be recorded."""
@@ -142,6 +144,9 @@ class _Branches:
         result.prompt = interpreter.prompt.text
         if interpreter.returned is not None:
             result.returned, result.value = True, interpreter.returned[0]
+        return self._count(result)
+
+    def _count(self, result: Result) -> Result:
         result.usage.seconds = time.perf_counter() - self._started
         spent = self._run.spent()
         if spent is not None:

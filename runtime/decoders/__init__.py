@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.runtime.decoders.base import COMMON, BaseDecoder
 
-BUILTIN = ("argmax", "sample", "beam")
+BUILTIN = ("argmax", "sample", "beam", "beam_sample", "var", "beam_var", "best_k")
 """Decoders of this package, each in the module of its name."""
 
 GROUP = "lmqlc.decoders"

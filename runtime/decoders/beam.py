@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from lmqlc.backends.base import Logits
 from lmqlc.runtime.decoders.base import BaseDecoder
@@ -38,13 +39,11 @@ class Decoder(BaseDecoder):
         """The continuations that are looked at, best first."""
         return likeliest(live, rows, count)
 
-    async def _next(self, search: Search, children: Sequence[Branch]) -> tuple[list[Branch], list[Branch]]:
+    async def _next(self, search: Search, children: Iterator[Branch]) -> tuple[list[Branch], list[Branch]]:
         """The branches that go on, and those that finish. A finished branch takes a place only among the n best; others take the places
         of finished ones."""
-        first = await search.settle(children[: self.n])
+        first = await search.settle(list(islice(children, self.n)))
         live = [branch for branch in first if not branch.finished]
-        for child in children[self.n :]:
-            if len(live) == self.n:
-                break
+        while len(live) < self.n and (child := next(children, None)) is not None:
             live += [branch for branch in await search.settle([child]) if not branch.finished]
         return live, [branch for branch in first if branch.finished]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,9 @@ def top(row: Logits, count: int) -> npt.NDArray[np.intp]:
     return ids[order][np.isfinite(values[order])]
 
 
-def grown(search: Search, candidates: Iterable[Candidate]) -> list[Branch]:
-    """Branches for candidates, best first. Of several ways to end one constrained hole with one text, the first is kept."""
+def grown(search: Search, candidates: Iterable[Candidate]) -> Iterator[Branch]:
+    """Branches for candidates, in their order. Of several ways to end one constrained hole with one text, the first is kept."""
     seen: set[tuple[int, bytes]] = set()
-    made: list[Branch] = []
     for candidate in candidates:
         branch = search.grow(candidate.branch, candidate.token, candidate.score)
         hole = branch.hole
@@ -69,8 +68,7 @@ def grown(search: Search, candidates: Iterable[Candidate]) -> list[Branch]:
             if key in seen:
                 continue
             seen.add(key)
-        made.append(branch)
-    return made
+        yield branch
 
 
 def best(branches: Iterable[Branch], count: int, rank: Callable[[Branch], float]) -> list[Branch]:

@@ -69,7 +69,7 @@ def test_frequency_and_presence_penalties_count() -> None:
     ("name", "arguments", "message"),
     [
         ("argmx", {}, "did you mean `argmax`"),
-        ("nothing_like_it", {}, "there are: argmax, sample"),
+        ("nothing_like_it", {}, "there are: argmax, beam, beam_sample, beam_var, best_k, sample, var"),
         ("argmax", {"temperature": 1}, "takes no argument `temperature`"),
         ("sample", {"temprature": 1}, "did you mean `temperature`"),
         ("sample", {"temperature": -1}, "at least 0"),

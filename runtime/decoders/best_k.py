@@ -1,0 +1,50 @@
+"""`best_k`: best-first search for the k best ways through the program. Formula and source: `docs/decoders.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lmqlc.runtime.decoders.base import BaseDecoder
+from lmqlc.runtime.decoders.candidates import best, grown, likeliest
+from lmqlc.runtime.search import Branch, Search
+
+OPEN = 1000
+"""Most branches that are kept open."""
+
+
+class Decoder(BaseDecoder):
+    """Best-first search, k branches at a time."""
+
+    name = "best_k"
+    takes = ("k", "width", "budget", "length_penalty")
+    searches = True
+
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        super().__init__(arguments)
+        self.n = self.count("k", 4, least=1)
+        self.width = self.count("width", max(5, self.n), least=1)
+        self.budget = self.count("budget", 256, least=1)
+        self.length_penalty = self.number("length_penalty", 0.7)
+
+    async def search(self, search: Search, live: list[Branch]) -> list[Branch]:
+        done = [branch for branch in live if branch.finished]
+        waiting = [branch for branch in live if not branch.finished]
+        spent = 0
+        while waiting and not self._is_enough(waiting, done, spent):
+            chosen, waiting = waiting[: self.n], waiting[self.n :]
+            rows = await search.scores(chosen)
+            found = [c for branch, row in zip(chosen, rows, strict=True) for c in likeliest([branch], [row], self.width)]
+            settled = await search.settle(list(grown(search, sorted(found, key=lambda candidate: -candidate.score))))
+            done += [branch for branch in settled if branch.finished]
+            waiting = best([*waiting, *(branch for branch in settled if not branch.finished)], OPEN, self._rank)
+            spent += len(chosen)
+        return best(done, self.n, self._rank)
+
+    def _rank(self, branch: Branch) -> float:
+        return branch.rank(self.length_penalty)
+
+    def _is_enough(self, waiting: Sequence[Branch], done: Sequence[Branch], spent: int) -> bool:
+        """The k best are finished and nothing open ranks above them, or the budget is spent and something is finished."""
+        if spent >= self.budget and done:
+            return True
+        return len(done) >= self.n and self._rank(best(done, self.n, self._rank)[-1]) >= self._rank(waiting[0])
