@@ -146,6 +146,22 @@ class Engine:
         cost.reused += len(branch.ids)
         return _to_numpy(self._extend(branch, ids[len(branch.ids) :], 1, cost))
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Reading further than was asked costs nothing later: what is not wanted is left out, not computed again."""
+        return self.cache_kind != "append"
+
+    def along(self, ids: list[int], keep: int) -> tuple[Logits, Cost]:
+        """Next-token logits `float32[keep, width]` after each of the last `keep` ids of a sequence."""
+
+        def work() -> tuple[Logits, Cost]:
+            cost = Cost()
+            branch = self._branch(ids, len(ids) - keep)
+            cost.reused += len(branch.ids)
+            return _to_numpy(self._extend(branch, ids[len(branch.ids) :], keep, cost)), cost
+
+        return self._whole(work)
+
     def _branch(self, ids: list[int], limit: int) -> Branch:
         """A branch for the longest known prefix of `ids` (at most `limit` long) that nobody else extends."""
         if self.cache_kind == "none":

@@ -104,6 +104,15 @@ class InProcessBackend:
         await asyncio.sleep(0)  # others get their turn, and a cancellation its effect
         return answer
 
+    async def along(self, sequence: list[int], keep: int) -> tuple[Logits, Cost]:
+        """Next-token logits `float32[keep, V]` after each of the last `keep` ids of a checked sequence, and what they cost."""
+        return await self.call(lambda engine: engine.along(sequence, keep))
+
+    @property
+    def looks_ahead(self) -> bool:
+        """See `Engine.looks_ahead`."""
+        return self._opened().looks_ahead
+
     def _at_once(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost] | None:
         """The answer, where it takes one more token and nobody is at the model; else None."""
         engine = self._opened()
@@ -180,24 +189,80 @@ class InProcessBackend:
         return ids
 
 
+_EXPECTED = 64
+"""Questions expected at a time; those of branches, whose questions are asked together, may never come."""
+
+
+class _Ahead:
+    """Questions that are likely to come, and the answers to those that did not come yet."""
+
+    def __init__(self) -> None:
+        self._expected: dict[tuple[int, ...], list[int]] = {}
+        self._answers: dict[tuple[int, ...], Logits] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._expected or self._answers)
+
+    def expect(self, sequence: Sequence[int]) -> None:
+        """A question about all but the last id of a sequence is likely to be followed by one about all of it."""
+        if len(self._expected) >= _EXPECTED:
+            self._expected.clear()
+        self._expected[tuple(sequence[:-1])] = list(sequence)
+
+    def after(self, sequence: list[int]) -> list[int] | None:
+        """What is likely to be asked after a question; forgotten once told."""
+        return self._expected.pop(tuple(sequence), None)
+
+    def keep(self, sequence: list[int], row: Logits) -> None:
+        """Keep the answer to the question that is likely to come next, and no older one."""
+        self._answers = {tuple(sequence): row}
+
+    def answer(self, sequence: list[int]) -> Logits | None:
+        """The answer to a question, where it is kept; then it is kept no longer."""
+        row = self._answers.pop(tuple(sequence), None)
+        self._answers.clear()
+        return row
+
+
 class InProcessSession:
     """One query's use of a model in process. What it computes is kept by the backend, for other sessions too."""
 
     def __init__(self, backend: InProcessBackend) -> None:
         self._backend = backend
         self._usage = SessionUsage()
+        self._ahead = _Ahead()
 
     @property
     def usage(self) -> SessionUsage:
         return self._usage
 
+    def begin_hole(self, name: str, prompt: Sequence[int], kept: int) -> None:
+        """A hole begins after the first `kept` ids of `prompt`; the others were taken back, and are likely to be put back."""
+        if len(prompt) - kept == 1 and self._backend.looks_ahead:
+            self._ahead.expect(prompt)
+
     async def logits(self, sequences: Sequence[Sequence[int]]) -> Logits:
         if not sequences:
             return np.empty((0, len(self._backend.tokenizer.vocabulary)), dtype=np.float32)
         asked = [self._backend.checked(sequence) for sequence in sequences]
-        rows, cost = await self._backend.logits(asked)
-        self._count(cost)
+        rows = await self._ahead_of(asked) if self._ahead else None
+        if rows is None:
+            rows, cost = await self._backend.logits(asked)
+            self._count(cost)
         return rows
+
+    async def _ahead_of(self, asked: list[list[int]]) -> Logits | None:
+        """Logits for several equal questions, where the next question is known too, or was known before this one was asked; else None."""
+        if any(ids != asked[0] for ids in asked):
+            return None
+        row = self._ahead.answer(asked[0])
+        further = self._ahead.after(asked[0]) if row is None else None
+        if further is not None:
+            rows, cost = await self._backend.along(further, 2)
+            self._count(cost)
+            self._ahead.keep(further, rows[1])
+            row = rows[0]
+        return None if row is None else np.stack([row] * len(asked))
 
     async def score(self, sequence: Sequence[int], start: int) -> npt.NDArray[np.float64]:
         ids = self._backend.checked(sequence)
