@@ -35,6 +35,7 @@ OFFSET = Kind("a number, or None", lambda v: v is None or NUMBER.accepts(v))
 SECONDS = Kind("a number of seconds above 0, or None", lambda v: v is None or (_is_number(v) and v > 0))
 TEXT = Kind("a string, or None", lambda v: v is None or isinstance(v, str))
 CACHE = Kind("True, False, a path or None", lambda v: v is None or isinstance(v, bool | str))
+COMPARISON = Kind('"sum" or "mean"', lambda v: v in ("sum", "mean"))
 SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
 
 COMMON: Mapping[str, Kind] = {
@@ -47,6 +48,7 @@ COMMON: Mapping[str, Kind] = {
     "max_tokens": LIMIT,
     "presence_penalty": OFFSET,
     "repetition_penalty": PENALTY,
+    "score_by": COMPARISON,
     "token_healing": SWITCH,
     "verbose": SWITCH,
 }

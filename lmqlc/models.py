@@ -9,7 +9,7 @@ from typing import Any
 
 from lmqlc.backends.base import ModelSpec
 from lmqlc.runtime import llm
-from lmqlc.runtime.distribution import Scores
+from lmqlc.runtime.distribution import By, Scores
 from lmqlc.runtime.execute import run_coroutine
 from lmqlc.runtime.llm import LLM
 from lmqlc.runtime.models import AnyBackend, ModelValue, as_spec
@@ -93,11 +93,13 @@ def generate_sync(prompt: str, max_tokens: int | None = None, model: ModelValue 
     return run_coroutine(generate(prompt, max_tokens, model, **options))
 
 
-async def score(prompt: str, values: Sequence[str] | str, model: ModelValue = None) -> Scores:
-    """Log-probabilities of texts after a prompt."""
-    return await llm.score(prompt, values, or_default(model))
+async def score(
+    prompt: str, values: Sequence[str] | str, model: ModelValue = None, *, by: By = "sum", token_healing: bool = True
+) -> Scores:
+    """Log-probabilities of texts after a prompt. by: how the texts are compared, by the "sum" or the "mean" over their tokens."""
+    return await llm.score(prompt, values, or_default(model), by=by, token_healing=token_healing)
 
 
-def score_sync(prompt: str, values: Sequence[str] | str, model: ModelValue = None) -> Scores:
+def score_sync(prompt: str, values: Sequence[str] | str, model: ModelValue = None, *, by: By = "sum", token_healing: bool = True) -> Scores:
     """`score` from synchronous code."""
-    return run_coroutine(score(prompt, values, model))
+    return run_coroutine(score(prompt, values, model, by=by, token_healing=token_healing))

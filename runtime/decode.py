@@ -12,14 +12,13 @@ from lmqlc.backends.text import TextBackend
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.compiler.masks.certain import CertainText
-from lmqlc.compiler.masks.hole import Budget, HoleRun, Written
+from lmqlc.compiler.masks.hole import HoleRun, Written
 from lmqlc.compiler.masks.request import DecodesHoles
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.budget import EndOfRun, hole_budget
-from lmqlc.runtime.decode_text import decode_text, decode_text_options
+from lmqlc.runtime.budget import EndOfRun
+from lmqlc.runtime.decode_text import decode_text
 from lmqlc.runtime.decoders.base import Told
-from lmqlc.runtime.distribution import rank
 from lmqlc.runtime.elsewhere import fill_elsewhere, hole_request
 from lmqlc.runtime.hole_values import takes_space, value_of
 from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_kind, whole_constraint
@@ -68,7 +67,7 @@ async def _open(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type
     """A hole ready to be decoded after the prompt as it stands."""
     tokenizer = await at.run.tokenizer()
     ids = at.prompt.ids(tokenizer)
-    budget = await _budget(at, hole, ids)
+    budget = await at.budget(hole, ids)
     constraint = whole_constraint(hole.constraint, slots, hole_type)
     kind = number_kind(constraint)
     leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
@@ -103,34 +102,6 @@ async def _link(at: Interpreter, hole: HoleIR, constraint: Constraint, place: Pl
             return handed
     stored = at.run.settings.stored if at.outer is None and is_static(hole) else None
     return (stored.linked(hole, tokenizer, place) if stored else None) or link_hole(constraint, tokenizer, place)
-
-
-async def decode_options(at: Interpreter, hole: HoleIR, options: Sequence[Any]) -> Any:
-    """Rank the options of a `distribution` clause; the likeliest is the hole's value and stands in the prompt."""
-    at.run.reach_hole(at.effects)
-    with at_hole(hole.span, at.program.source):
-        backend = await at.run.any_backend()
-        if isinstance(backend, TextBackend):
-            return await decode_text_options(at, backend, hole, options)
-        tokenizer = await at.run.tokenizer()
-        ids = at.prompt.ids(tokenizer)
-        await _budget(at, hole, ids)
-        at.begin(hole.name, ids)
-        ranking = rank(await at.run.session(), tokenizer, ids, options)
-        ranked = await (ranking if at.effects is None else at.effects.awaited(ranking, "distribution"))
-        best = max(range(len(options)), key=lambda i: ranked[i].probability)
-        value, text = options[best], str(options[best])
-        shares = [(option, row.probability) for option, row in zip(options, ranked, strict=True)]
-        at.log.distribution_variable, at.log.distribution_values = hole.name, shares
-        at.log.variables[f"P({hole.name})"] = shares
-        at.prompt.append_tokens(ranked[best].ids, text, tokenizer)
-        at.finished(HoleResult(hole.name, text, value, ranked[best].tokens, "distribution"), text)
-        return value
-
-
-async def _budget(at: Interpreter, hole: HoleIR, ids: Sequence[int]) -> Budget:
-    decoder, backend = at.run.decoder, await at.run.backend()
-    return hole_budget(hole.name, len(ids), max_len=decoder.max_len, max_tokens=decoder.max_tokens, context=backend.context_length)
 
 
 def _teller(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: Sequence[object]) -> Told:

@@ -15,7 +15,6 @@ from lmqlc.compiler.masks.hole import Budget
 from lmqlc.grammar.errors import LmqlError, UnsatisfiableConstraint, UnsupportedConstraint
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import EndOfRun
-from lmqlc.runtime.distribution import rank_texts
 from lmqlc.runtime.hole_values import takes_space, value_of
 from lmqlc.runtime.link import Place, number_kind
 from lmqlc.runtime.results import HoleResult, TokenResult
@@ -54,21 +53,6 @@ async def decode_text(
     text = run.final[1:] if leading and run.final.startswith(" ") else run.final
     value = value_of(kind or hole_type, text)
     return await _conclude(at, run, shown, (text, value), decorators)
-
-
-async def decode_text_options(at: Interpreter, backend: TextBackend, hole: HoleIR, options: Sequence[Any]) -> Any:
-    """Rank the options of a `distribution` clause at a server; the likeliest is the hole's value and stands in the prompt."""
-    session, prompt = await at.run.text_session(backend), at.prompt.as_text()
-    at.begin(hole.name)
-    ranked = await rank_texts(session, backend.name, prompt, options)
-    best = max(range(len(options)), key=lambda i: ranked[i].probability)
-    value, text = options[best], str(options[best])
-    shares = [(option, row.probability) for option, row in zip(options, ranked, strict=True)]
-    at.log.distribution_variable, at.log.distribution_values = hole.name, shares
-    at.log.variables[f"P({hole.name})"] = shares
-    at.prompt.append_text(text)
-    at.finished(HoleResult(hole.name, text, value, ranked[best].tokens, "distribution"), text)
-    return value
 
 
 def _check_decoder(decoder: BaseDecoder, backend: TextBackend) -> None:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
+from lmqlc.compiler.masks.hole import Budget
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.decode import decode_hole, decode_options
+from lmqlc.runtime.budget import hole_budget
+from lmqlc.runtime.decode import decode_hole
 from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.hole_values import typed_value
 from lmqlc.runtime.link import whole_constraint
 from lmqlc.runtime.nested import QueryCall, as_call
+from lmqlc.runtime.options import decode_options
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.prompt import Prompt
 from lmqlc.runtime.recorded import RecordedCalls
@@ -130,8 +133,15 @@ class Interpreter(RecordedCalls):
         self, index: int, options: Any, slots: Sequence[Any] = (), type: object = None, decorators: Sequence[object] = ()
     ) -> Any:
         """The last hole, with the probability of each of its options; its value is the likeliest."""
-        hole = self.program.holes[index]
-        return self.bind(hole.name, await decode_options(self, hole, list(options)))
+        hole, ready = self.program.holes[index], deco.prepared(decorators)
+        if hole.has_type and type is None:
+            type = NoneType
+        return self.bind(hole.name, await decode_options(self, hole, list(options), tuple(slots), type, ready))
+
+    async def budget(self, hole: HoleIR, ids: Sequence[int]) -> Budget:
+        """How many tokens a hole may have after these ids. Raises ContextOverflow and EndOfRun where it is none."""
+        decoder, backend = self.run.decoder, await self.run.backend()
+        return hole_budget(hole.name, len(ids), max_len=decoder.max_len, max_tokens=decoder.max_tokens, context=backend.context_length)
 
     def bind(self, name: str, value: Any) -> Any:
         """Give a hole's variable its value, and show it."""

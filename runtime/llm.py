@@ -8,7 +8,7 @@ from typing import Any
 
 from lmqlc.backends.base import ModelSpec
 from lmqlc.backends.text import TextBackend, TextPrompt
-from lmqlc.runtime.distribution import Scores, score_prompted, score_texts
+from lmqlc.runtime.distribution import By, Scores, Start, checked_by, score_prompted, score_texts
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.functions import settings_with
 from lmqlc.runtime.models import AnyBackend, ModelValue, open_model
@@ -34,13 +34,13 @@ class LLM:
         """`generate` from synchronous code."""
         return run_coroutine(self.generate(prompt, max_tokens, **options))
 
-    async def score(self, prompt: str, values: Sequence[str] | str) -> Scores:
-        """Log-probabilities of texts after a prompt."""
-        return await score(prompt, values, self)
+    async def score(self, prompt: str, values: Sequence[str] | str, *, by: By = "sum", token_healing: bool = True) -> Scores:
+        """Log-probabilities of texts after a prompt. by: how the texts are compared, by the "sum" or the "mean" over their tokens."""
+        return await score(prompt, values, self, by=by, token_healing=token_healing)
 
-    def score_sync(self, prompt: str, values: Sequence[str] | str) -> Scores:
+    def score_sync(self, prompt: str, values: Sequence[str] | str, *, by: By = "sum", token_healing: bool = True) -> Scores:
         """`score` from synchronous code."""
-        return run_coroutine(self.score(prompt, values))
+        return run_coroutine(self.score(prompt, values, by=by, token_healing=token_healing))
 
 
 async def generate(prompt: str, model: ModelValue, *, max_tokens: int | None = None, **options: Any) -> Any:
@@ -56,20 +56,22 @@ async def generate(prompt: str, model: ModelValue, *, max_tokens: int | None = N
     return outcome(await execute(program, environment_for(None, {"prompt": prompt}), settings))
 
 
-async def score(prompt: str, values: Sequence[str] | str, model: ModelValue) -> Scores:
-    """Log-probabilities of texts after a prompt, each tokenised on its own."""
+async def score(prompt: str, values: Sequence[str] | str, model: ModelValue, *, by: By = "sum", token_healing: bool = True) -> Scores:
+    """Log-probabilities of texts after a prompt, and how they are compared. Errors: ContextOverflow."""
+    checked_by(by)
     texts = [values] if isinstance(values, str) else list(values)
     backend = await open_model(model)
     if isinstance(backend, TextBackend):
-        return Scores(prompt, tuple(texts), tuple(await _score_at_server(backend, prompt, texts)))
+        return Scores(prompt, tuple(texts), tuple(await _score_at_server(backend, prompt, texts)), by)
     session = await backend.open()
     try:
-        start = Prompt()
-        start.append_text(prompt)
-        tokens = await score_texts(session, backend.tokenizer, start.ids(backend.tokenizer), texts)
+        written, tokenizer = Prompt(), backend.tokenizer
+        written.append_text(prompt)
+        start = Start(written.ids(tokenizer), *(written.taken_back(tokenizer) if token_healing else ()))
+        scored = await score_texts(session, tokenizer, start, texts, context=backend.context_length)
     finally:
         await session.close()
-    return Scores(prompt, tuple(texts), tuple(tokens))
+    return Scores(prompt, tuple(texts), tuple(scored.tokens), by, scored.healed)
 
 
 async def _score_at_server(backend: TextBackend, prompt: str, texts: Sequence[str]) -> list[tuple[TokenResult, ...]]:

@@ -13,6 +13,7 @@ from lmqlc.backends.base import Logits
 from lmqlc.backends.choice import Sampling
 from lmqlc.compiler.masks.hole import HoleRun, logprob
 from lmqlc.grammar.errors import LmqlCompileError
+from lmqlc.runtime.distribution import By, checked_by
 from lmqlc.runtime.results import TokenResult
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Told = Callable[[TokenResult], Awaitable[None]]
 
 COMMON = (
     "max_len", "max_tokens", "chunksize", "chunk_timeout", "backend", "repetition_penalty", "frequency_penalty",
-    "presence_penalty", "cache", "verbose", "token_healing",
+    "presence_penalty", "cache", "verbose", "token_healing", "score_by",
 )  # fmt: skip
 """Arguments that every decoder takes."""
 
@@ -57,7 +58,8 @@ class BaseDecoder:
         self.chunk = self.count("chunksize", 1, least=1)
         self.chunksize = None if arguments.get("chunksize") is None else self.count("chunksize", 0, least=1)
         self.chunk_timeout = None if arguments.get("chunk_timeout") is None else self.number("chunk_timeout", 0.0, above=0.0)
-        self.token_healing = bool(arguments.get("token_healing", True))
+        self.token_healing = self.switch("token_healing", default=True)
+        self.score_by = self._score_by()
         self.sampling = Sampling(
             repetition_penalty=self.number("repetition_penalty", 1.0, above=0.0),
             frequency_penalty=self.number("frequency_penalty", 0.0),
@@ -113,6 +115,19 @@ class BaseDecoder:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise self._bad(key, value, f"an integer of at least {least}")
         return value
+
+    def switch(self, key: str, *, default: bool) -> bool:
+        """An argument that is True or False."""
+        value = self.arguments.get(key, default)
+        if not isinstance(value, bool):
+            raise self._bad(key, value, "True or False")
+        return value
+
+    def _score_by(self) -> By:
+        value = self.arguments.get("score_by", "sum")
+        if value not in ("sum", "mean"):
+            raise self._bad("score_by", value, '"sum" or "mean"')
+        return checked_by(value)
 
     def _bad(self, key: str, value: object, wanted: str) -> LmqlCompileError:
         return LmqlCompileError(f"`{key}` of the decoder `{self.name}` must be {wanted}, not {value!r}")

@@ -43,13 +43,13 @@ def test_a_certificate_holds_what_the_run_did() -> None:
     (result,) = run["results"]
     assert result["value"] == ["Bob", "42"]
     one, two = result["holes"]
-    assert one["prompt_ids"] == model.tokenizer.encode("Hi ", first=True)
+    assert one["prompt_ids"] == model.tokenizer.encode("Hi", first=True)  # the space is taken back, and said again
     assert two["prompt_ids"] == model.tokenizer.encode("Hi Bob, ", first=True) or len(two["prompt_ids"]) > len(one["prompt_ids"])
     assert two["prompt_sha256"] == sha256(np.array(two["prompt_ids"], "<i8").tobytes())
     asked = [list(call.sequences[0]) for call in model.calls]
     assert asked[0] == one["prompt_ids"]
     assert two["prompt_ids"] in asked
-    assert [token["text"] for token in one["tokens"]] == ["B", "o", "b"]
+    assert [token["text"] for token in one["tokens"]] == [" ", "B", "o", "b"]
     assert content["metrics"]["tokens"] == run["results"][0]["usage"]["tokens"] == len(one["tokens"]) + len(two["tokens"])
 
 
