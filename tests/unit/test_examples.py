@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ def test_every_expectation_has_its_example() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_begins_with_a_comment(name: str) -> None:
     assert (FOLDER / f"{name}.lmql").read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_script_runs(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out.splitlines()[-1] == "end    {'CAPITAL': ' Rome'}"
 
 
 @pytest.mark.parametrize("name", ORIGINAL)

@@ -1,0 +1,1 @@
+"""Libraries of queries, written in LMQL."""
