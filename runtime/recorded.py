@@ -82,7 +82,12 @@ def query_call(function: Any, /, *args: Any, **kwargs: Any) -> QueryCall:
     return call
 
 
+_COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
+
+
 def in_program(frame: FrameType) -> bool:
-    """The frame is that of a program's own coroutine, which awaits what it calls."""
+    """The frame is that of a program's own coroutine, which awaits what it calls, or of a comprehension in it."""
+    while frame.f_code.co_name in _COMPREHENSIONS and frame.f_back is not None:
+        frame = frame.f_back
     code: CodeType = frame.f_code
     return bool(code.co_flags & inspect.CO_COROUTINE) and (INTERPRETER in frame.f_locals or INTERPRETER in frame.f_globals)

@@ -44,7 +44,7 @@ def test_example_gives_what_is_expected(name: str) -> None:
 
 def test_every_expectation_has_its_example() -> None:
     assert sorted(path.stem for path in (FOLDER / "expected").glob("*.json")) == EXAMPLES
-    assert len(EXAMPLES) >= 10
+    assert len(EXAMPLES) >= 20
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
