@@ -33,7 +33,8 @@ SCORE_CHUNK = 256
 
 @dataclass(slots=True)
 class Cost:
-    """What one call cost: forward passes, and prompt positions computed and reused."""
+    """What one call cost: forward passes, and positions computed and reused. For next-token logits these two add up to the lengths of the
+    sequences asked about."""
 
     passes: int = 0
     computed: int = 0
@@ -122,6 +123,7 @@ class Engine:
     def _logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
         cost = Cost()
         distinct = list(dict.fromkeys(map(tuple, sequences)))
+        cost.reused += sum(map(len, sequences)) - sum(map(len, distinct))  # those asked more than once
         if len(distinct) == 1:
             rows = self._last(list(sequences[0]), cost)
             return (rows if len(sequences) == 1 else np.repeat(rows, len(sequences), axis=0)), cost

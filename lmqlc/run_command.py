@@ -159,10 +159,10 @@ def _interruptible() -> Iterator[None]:
 
 def _costs(results: Sequence[Result], compiling: float) -> str:
     usage = results[0].usage
-    tokens = sum(result.usage.tokens for result in results)
+    tokens, forced = (sum(getattr(result.usage, kind) for result in results) for kind in ("tokens", "forced"))
     rate = f", {tokens / usage.seconds:.1f} tokens/s" if usage.seconds > 0 and tokens else ""
     return (
-        f"lmqlc: compiled in {compiling:.3f} s, ran in {usage.seconds:.3f} s{rate}: {tokens} tokens decoded, {usage.forced} written, "
+        f"lmqlc: compiled in {compiling:.3f} s, ran in {usage.seconds:.3f} s{rate}: {tokens} tokens decoded, {forced} written, "
         f"{usage.forward_passes} model calls, {usage.tokens_computed} positions computed, {usage.tokens_reused} reused"
     )
 

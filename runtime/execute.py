@@ -94,6 +94,8 @@ class _Branches:
         except BaseException:
             await self._cancel()
             raise
+        for result in results:
+            self._count(result)  # what branches cost that ended later counts too
         return sorted(results, key=lambda result: math.inf if math.isnan(result.score) else -result.score)
 
     async def _found(self) -> list[Result]:
@@ -139,7 +141,7 @@ class _Branches:
         return self._complete(interpreter)
 
     def _complete(self, interpreter: Interpreter) -> Result:
-        """The branch's result, with what it cost; passes and prompt positions are those of the whole run."""
+        """The branch's result, with what it cost; passes, positions and seconds are those of the whole run."""
         result = interpreter.log
         result.prompt = interpreter.prompt.text
         if interpreter.returned is not None:
