@@ -122,11 +122,12 @@ class Engine:
 
     def _logits(self, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
         cost = Cost()
+        if len(sequences) == 1:
+            return self._last(sequences[0], cost), cost
         distinct = list(dict.fromkeys(map(tuple, sequences)))
         cost.reused += sum(map(len, sequences)) - sum(map(len, distinct))  # those asked more than once
         if len(distinct) == 1:
-            rows = self._last(list(sequences[0]), cost)
-            return (rows if len(sequences) == 1 else np.repeat(rows, len(sequences), axis=0)), cost
+            return np.repeat(self._last(sequences[0], cost), len(sequences), axis=0), cost
         if self.joins(list(map(list, distinct))):
             step = self._rows_at_once(max(map(len, distinct)))
             parts = [self._batch([list(ids) for ids in distinct[i : i + step]], cost) for i in range(0, len(distinct), step)]

@@ -119,13 +119,13 @@ class InProcessBackend:
         if not self._turn.acquire(blocking=False):
             return None
         try:
-            return self._run(lambda engine: self._step(engine, sequences), engine, object()) if engine.goes_on(sequences) else None
+            return self._run(lambda engine: self._step(engine, sequences, True), engine, object()) if engine.goes_on(sequences) else None
         finally:
             self._turn.release()
 
-    def _step(self, engine: Engine, sequences: Sequence[list[int]]) -> tuple[Logits, Cost]:
-        """The engine's answer; how long one more token takes is remembered."""
-        short = engine.goes_on(sequences)
+    def _step(self, engine: Engine, sequences: Sequence[list[int]], goes_on: bool | None = None) -> tuple[Logits, Cost]:
+        """The engine's answer; how long one more token takes is remembered. goes_on: whether it is one more, where that is known."""
+        short = engine.goes_on(sequences) if goes_on is None else goes_on
         started = time.perf_counter()
         answer = engine.logits(sequences)
         if short:
@@ -181,7 +181,7 @@ class InProcessBackend:
 
     def checked(self, sequence: Sequence[int]) -> list[int]:
         """A sequence as a list. Raises ContextOverflow for one that the model cannot read, ValueError for one that makes no sense."""
-        ids = list(sequence)
+        ids = sequence if isinstance(sequence, list) else list(sequence)
         if self.context_length is not None and len(ids) > self.context_length:
             raise ContextOverflow(f"{len(ids)} tokens do not fit the context of {self.name!r}, which is {self.context_length} tokens")
         if not ids or min(ids) < 0 or max(ids) >= len(self.tokenizer.vocabulary):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from types import CodeType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lmqlc.compiler.ir import ENTRY, Program
 from lmqlc.compiler.record_calls import record_calls
@@ -20,9 +21,18 @@ def compile_body(program: Program) -> CodeType:
     return compile(program.body, program.source.name, "exec", dont_inherit=True)
 
 
+_codes: WeakKeyDictionary[ast.Module, CodeType] = WeakKeyDictionary()
+
+
 def code_for(program: Program) -> CodeType:
-    """The code of a program's body, its text known to tracebacks. Executed, it defines the coroutine function."""
+    """The code of a program's body, its text known to tracebacks; compiled once. Executed, it defines the coroutine function."""
     register_lines(program.source)
+    if program.body not in _codes:
+        _codes[program.body] = _compiled(program)
+    return _codes[program.body]
+
+
+def _compiled(program: Program) -> CodeType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # reported when the program was compiled
         code = compile_body(program)
