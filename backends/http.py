@@ -22,7 +22,7 @@ import numpy.typing as npt
 from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
 from lmqlc.backends.http_client import PATIENCE, PROTOCOL, Client, Later, Refused, Tries, blocking
 from lmqlc.backends.http_wire import Broken, Silent, Unreachable
-from lmqlc.backends.registry import DEFAULT_ENDPOINT
+from lmqlc.backends.registry import default_endpoint
 from lmqlc.backends.reply_check import fits
 from lmqlc.backends.tokenizer_bundle import MAX_BUNDLE, check_bundle, read_bundle
 from lmqlc.backends.wire_automaton import MAX_PACKED, pack_automaton, pack_formula, schema_formula, whole_cut
@@ -251,7 +251,7 @@ def load_server(spec: ModelSpec, *, progress: Progress | None = None) -> ServerB
                 else "options of from_pretrained are given where the model is loaded: to `lmqlc serve-model`"
             )
             raise LmqlError(f"a model at a server has no option {name!r}; {hint}")
-    endpoint, key = options.get("endpoint", DEFAULT_ENDPOINT), options.get("api_key", os.environ.get("LMQL_API_KEY") or None)
+    endpoint, key = options.get("endpoint") or default_endpoint(), options.get("api_key", os.environ.get("LMQL_API_KEY") or None)
     patience = options.get("chunk_timeout", PATIENCE)
     if not isinstance(endpoint, str) or not isinstance(key, str | None):
         raise LmqlError("endpoint and api_key of a model at a server are strings")

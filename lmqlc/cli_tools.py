@@ -103,6 +103,22 @@ def test(
     return run_tests(paths, choices, pattern=pattern, verbose=verbose)
 
 
+@click.command(
+    short_help="Run the language server for editors.",
+    epilog="""\b
+Examples:
+  lmqlc lsp                      speaks the Language Server Protocol on standard input and output
+  lmqlc lsp --log lsp.log        also says what it does, in a file
+""",
+)
+@click.option("--log", metavar="FILE", type=click.Path(dir_okay=False), help="Where to say what happens.")
+def lsp(log: str | None) -> None:
+    """Run the language server; editors start it. Needs the extra: pip install 'lmqlc[lsp]'."""
+    from lmqlc.lsp_command import lsp_command
+
+    lsp_command(log)
+
+
 @click.command(short_help="Look at this installation.", epilog="\b\nExamples:\n  lmqlc doctor\n  lmqlc doctor --json\n")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
@@ -161,4 +177,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     completion_command(shell, ctx.find_root().command)
 
 
-COMMANDS: Sequence[click.Command] = (new, fmt, test, doctor, cache, completion)
+COMMANDS: Sequence[click.Command] = (new, fmt, test, lsp, doctor, cache, completion)

@@ -27,8 +27,8 @@ NEEDED = ("click", "lark", "numpy", "tokenizers")
 EXTRAS = {
     "hf": ("torch", "transformers", "accelerate"),
     "schema": ("llguidance",),
-    "serve": ("starlette", "uvicorn"),
-    "openai": ("httpx",),
+    "serve": ("starlette", "uvicorn", "websockets"),
+    "openai": ("httpx2",),
     "lsp": ("pygls",),
 }
 _MARKS = {"ok": "ok  ", "note": "-   ", "warning": "warn", "problem": "FAIL", "unreachable": "FAIL"}

@@ -44,6 +44,11 @@ def explanation(program: Program, tokenizers: Sequence[str] = ()) -> Iterator[st
         yield from (f"  {line}" for line in _hole(hole, program, loaded))
 
 
+def hole_explanation(hole: HoleIR, program: Program) -> list[str]:
+    """Lines about one hole. Raises LmqlError where its language is impossible, or too large to build."""
+    return list(_hole(hole, program, {}))
+
+
 def _hole(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> Iterator[str]:
     from lmqlc.compiler.constraints import TRUE
     from lmqlc.compiler.ir_print import print_constraint
