@@ -65,7 +65,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
 
 async def _open(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type: object) -> tuple[OpenedHole, LinkedHole, Place]:
     """A hole ready to be decoded after the prompt as it stands."""
-    tokenizer = await at.run.tokenizer()
+    tokenizer = at.prompt.reader(await at.run.tokenizer())
     ids = at.prompt.ids(tokenizer)
     budget = await at.budget(hole, ids)
     constraint = whole_constraint(hole.constraint, slots, hole_type)

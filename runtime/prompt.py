@@ -13,6 +13,7 @@ from lmqlc.backends.base import Tokenizer
 from lmqlc.backends.text import TextPrompt
 from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.grammar.errors import LmqlError
+from lmqlc.runtime.chat_turns import in_chat
 
 ROLES = ("system", "user", "assistant")
 
@@ -75,6 +76,10 @@ class Prompt:
         self.text += f"{{:{role}}}"
         self._role, self._content, self._pending = role, "", ""
         self._head, self._ids, self._fresh = None, [], 0
+
+    def reader(self, tokenizer: Tokenizer) -> Tokenizer:
+        """The tokenizer for a hole here: in a chat turn, the end of a turn ends a text."""
+        return tokenizer if self._role is None else in_chat(tokenizer)
 
     def ids(self, tokenizer: Tokenizer) -> list[int]:
         """The ids of the whole prompt; never empty."""
