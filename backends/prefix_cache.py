@@ -13,35 +13,24 @@ from typing import Any
 
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES
 from lmqlc.backends.growing import GrowingLayer, growing_cache
+from lmqlc.backends.prefix_tree import Node, PrefixTree
 
-MAX_BRANCHES = 64
-"""Most sequences kept; a bound on the time a look-up takes."""
-
-_WEIGH_EVERY = 16  # calls between two looks at the memory: weighing takes as long as a fast call itself
+MAX_BRANCHES = 4096
+"""Most sequences kept, so that those of tiny models take no memory without end either."""
 
 
 @dataclass(slots=True, eq=False)
 class Branch:
-    """The keys and values of `ids`: positions `pad` to `pad + len(ids)` of row `row` of `cache` (None for no ids)."""
+    """The keys and values of `ids`: positions `pad` to `pad + len(ids)` of row `row` of `cache` (None for no ids).
+
+    storage: what tells its memory apart, while it is kept.
+    """
 
     ids: list[int]
     cache: Any
     row: int = 0
     pad: int = 0
-
-
-def shared_length(a: list[int], b: list[int], limit: int) -> int:
-    """How many ids two sequences begin with in common, at most `limit`."""
-    low, high = 0, min(len(a), len(b), limit)
-    if a[:high] == b[:high]:
-        return high
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    storage: int = 0
 
 
 def fork(branch: Branch, length: int) -> Branch:
@@ -95,61 +84,103 @@ def _stacked(tensors: Sequence[Any], branches: Sequence[Branch], pads: Sequence[
 
 
 class PrefixCache:
-    """The branches kept, most recently used last, within a number of bytes."""
+    """The branches kept, within a number of bytes: those used longest ago go first. A sequence is kept once.
+
+    Found by a radix tree over their ids, so that a look-up takes as long with thousands of sequences as with one. Memory is counted by the
+    storage that keys and values lie in, once for all branches that look into it, since it is free only when none does.
+    """
 
     def __init__(self, budget: int = DEFAULT_CACHE_BYTES) -> None:
         self.budget = budget
-        self._branches: list[Branch] = []
-        self._added = 0
+        self._tree: PrefixTree[Branch] = PrefixTree()
+        self._places: dict[Branch, Node[Branch]] = {}  # least recently used first
+        self._storages: dict[int, _Storage] = {}
+        self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._branches)
+        return len(self._places)
 
     def find(self, ids: list[int], limit: int) -> tuple[Branch | None, int]:
         """The branch that begins with most of `ids`, and how many ids that is, at most `limit`; (None, 0) where none does."""
-        best, length = None, 0
-        for branch in reversed(self._branches):
-            shared = shared_length(branch.ids, ids, limit)
-            if shared > length or (shared == length > 0 and best is not None and len(branch.ids) < len(best.ids)):
-                best, length = branch, shared
-            if length == limit and best is branch and len(branch.ids) == limit:
-                break
-        return best, length
+        return self._tree.longest(ids, limit)
 
     def find_whole(self, ids: list[int], limit: int) -> Branch | None:
         """The longest branch all of which `ids` begins with, of at most `limit` ids."""
-        whole = [b for b in self._branches if len(b.ids) <= limit and ids[: len(b.ids)] == b.ids]
-        return max(whole, key=lambda b: len(b.ids), default=None)
+        return self._tree.whole(ids, limit)
 
     def newest_are(self, sequences: Sequence[list[int]]) -> bool:
         """Whether the branches used last are these sequences, in order."""
-        return [branch.ids for branch in self._branches[-len(sequences) :]] == sequences
+        if len(self._places) < len(sequences):
+            return False
+        return all(branch.ids == ids for branch, ids in zip(reversed(self._places), reversed(sequences), strict=False))
 
     def remove(self, branch: Branch) -> None:
         """Forgets a branch, if it is kept."""
-        if branch in self._branches:
-            self._branches.remove(branch)
+        node = self._places.pop(branch, None)
+        if node is not None:
+            self._tree.drop(node)
+            self._release(branch)
 
     def add(self, branches: Sequence[Branch]) -> None:
         """Keeps branches as the most recently used, and forgets the oldest ones beyond the limits."""
-        self._branches += branches
-        while len(self._branches) > max(MAX_BRANCHES, len(branches)):
-            self._branches.pop(0)
-        self._added += 1
-        if self._added % _WEIGH_EVERY == 0:
-            while len(self._branches) > len(branches) and self.bytes() > self.budget:
-                self._branches.pop(0)
+        for branch in branches:
+            self.remove(branch)
+            node, before = self._tree.put(branch.ids, branch)
+            if before is not None:
+                del self._places[before]
+                self._release(before)
+            self._places[branch] = node
+            self._hold(branch)
+        while len(self._places) > len(branches) and (len(self._places) > MAX_BRANCHES or self._bytes > self.budget):
+            self.remove(next(iter(self._places)))
+
+    def _hold(self, branch: Branch) -> None:
+        key = branch.storage = storage_of(branch.cache)
+        held = self._storages.get(key)
+        if held is None:
+            held = self._storages[key] = _Storage(storage_bytes(branch.cache))
+            self._bytes += held.bytes
+        held.branches += 1
+
+    def _release(self, branch: Branch) -> None:
+        held = self._storages[branch.storage]
+        held.branches -= 1
+        if not held.branches:
+            del self._storages[branch.storage]
+            self._bytes -= held.bytes
 
     def bytes(self) -> int:
-        """Memory of the keys and values, each cache counted once."""
-        caches = {id(branch.cache): branch.cache for branch in self._branches}
-        return sum(cache_bytes(cache) for cache in caches.values())
+        """Memory of the keys and values, room that is set aside for more included."""
+        return self._bytes
 
     def clear(self) -> None:
-        self._branches.clear()
+        self._tree = PrefixTree()
+        self._places.clear()
+        self._storages.clear()
+        self._bytes = 0
+
+
+@dataclass(slots=True)
+class _Storage:
+    """Memory, and how many of the branches kept look into it."""
+
+    bytes: int
+    branches: int = 0
+
+
+def storage_of(cache: Any) -> int:
+    """What tells the memory of caches apart: that of one layer stands for all."""
+    keys = next((layer.keys for layer in cache.layers if layer.keys is not None), None)
+    return id(cache) if keys is None else int(keys.untyped_storage().data_ptr())
+
+
+def storage_bytes(cache: Any) -> int:
+    """Memory that a cache's keys and values lie in."""
+    tensors = [t for layer in cache.layers for t in (layer.keys, layer.values) if t is not None]
+    return sum(t.untyped_storage().nbytes() for t in tensors)
 
 
 def cache_bytes(cache: Any) -> int:
-    """Memory of a cache's keys and values."""
+    """Memory of a cache's keys and values themselves."""
     tensors = [t for layer in cache.layers for t in (layer.keys, layer.values) if t is not None]
     return sum(t.numel() * t.element_size() for t in tensors)
