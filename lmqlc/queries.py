@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmqlc.compiler.ir import Program
 from lmqlc.models import default_model
 from lmqlc.runtime.arguments import bind_arguments, environment_for
-from lmqlc.runtime.decoders import takes
+from lmqlc.runtime.decoders import taken
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.functions import RUN_OPTIONS, QueryFunction, function_of, program_source, settings_with
 from lmqlc.runtime.results import Result
@@ -50,8 +50,8 @@ def program_of(query: str | os.PathLike[str] | CompiledQuery) -> Program:
 async def run_program(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any], settings: Settings | None = None) -> list[Result]:
     """The results of a program's branches. Keywords are the program's arguments, `model`, `decoder`, `output_writer`, and those of the
     decoder."""
-    decoder = kwargs.get("decoder") or (settings.decoder if settings else None) or program.decoder
-    values, rest = bind_arguments(program, args, kwargs, options=(*RUN_OPTIONS, *takes(decoder)))
+    decoder = kwargs.get("decoder") or (settings.decoder if settings else None)
+    values, rest = bind_arguments(program, args, kwargs, options=(*RUN_OPTIONS, *taken(decoder, program.decoder)))
     base = settings or Settings(default_model=default_model)
     place = {} if program.source.name.startswith("<") else {"__file__": program.source.name}
     return await execute(program, environment_for(face(), place | values), settings_with(base, rest))

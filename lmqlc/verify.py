@@ -15,7 +15,7 @@ from lmqlc.grammar.source import Source
 from lmqlc.models import default_model
 from lmqlc.queries import F, program_of, run_program
 from lmqlc.runtime.certificate import Certificate, read_certificate
-from lmqlc.runtime.decoders import takes
+from lmqlc.runtime.decoders import is_known, takes
 from lmqlc.runtime.execute import run_coroutine
 from lmqlc.runtime.functions import QueryFunction
 from lmqlc.runtime.redact import REMOVED
@@ -137,6 +137,8 @@ def _call(query: QueryFunction, values: Mapping[str, Any]) -> tuple[tuple[Any, .
 def _decoder_options(run: Mapping[str, Any]) -> dict[str, Any]:
     """The decoder as it was, with the seed it had."""
     decoder = run["decoder"]
+    if not is_known(decoder["name"]):  # the program binds it
+        return {}
     options = {"decoder": decoder["name"], **decoder["arguments"]}
     return options | ({"seed": decoder["seed"]} if "seed" in takes(decoder["name"]) else {})
 

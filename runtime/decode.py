@@ -43,7 +43,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
         if isinstance(backend, TextBackend):
             return await decode_text(at, backend, hole, whole_constraint(hole.constraint, slots, hole_type), hole_type, decorators)
         opened: OpenedHole | None = None if at.effects is None else at.effects.past_hole(hole.name)
-        if opened is None and at.path is None:
+        if opened is None and (at.path is None or not at.run.searches):
             opened, linked, place = await _open(at, hole, slots, hole_type)
             shown = CertainText(opened.phrases)
             at.begin(hole.name, opened.prompt)

@@ -19,6 +19,7 @@ import copy
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import BuiltinFunctionType
@@ -31,6 +32,16 @@ from lmqlc.runtime.outside import Boundary
 
 _INSIDE: ContextVar[bool] = ContextVar("lmql_inside_effect", default=False)
 """A recorded call is being made: what it calls in turn is part of it."""
+
+
+@contextmanager
+def outside(inside: bool = True) -> Iterator[None]:
+    """Calls that are made now belong to no branch, also those of a program's functions; or, not `inside`, they do again."""
+    token = _INSIDE.set(inside)
+    try:
+        yield
+    finally:
+        _INSIDE.reset(token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.budget import EndOfRun
-from lmqlc.runtime.effects import Effects, environment_copies
+from lmqlc.runtime.effects import Effects, environment_copies, outside
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.outside import Boundary
 from lmqlc.runtime.results import Result
@@ -105,7 +105,8 @@ class _Branches:
         search = Search(self._run, self._program, self._effects, lambda: dict(self._globals()), self._complete)
         try:
             first = await search.start()
-            branches = await self._run.decoder.search(search, first)
+            with outside():
+                branches = await self._run.decoder.search(search, first)
         finally:
             await search.close()
         results = [branch.result for branch in branches if branch.result is not None]

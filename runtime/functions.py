@@ -18,7 +18,7 @@ from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlCompileError
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.arguments import ArgumentError, bind_arguments, environment_for
-from lmqlc.runtime.decoders import takes
+from lmqlc.runtime.decoders import taken, takes
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.interpreter import CURRENT
 from lmqlc.runtime.nested import QueryCall
@@ -105,8 +105,8 @@ class QueryFunction:
 
     def _split(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Keywords of the function itself, and those of the run."""
-        decoder = kwargs.get("decoder") or self.settings.decoder or self.program.decoder
-        options = {*RUN_OPTIONS, *takes(decoder)} - set(self.__signature__.parameters)
+        decoder = kwargs.get("decoder") or self.settings.decoder
+        options = {*RUN_OPTIONS, *taken(decoder, self.program.decoder)} - set(self.__signature__.parameters)
         own = {key: value for key, value in kwargs.items() if key not in options}
         return own, {key: value for key, value in kwargs.items() if key in options}
 
@@ -124,8 +124,8 @@ def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:
     rest = {key: value for key, value in given.items() if key not in RUN_OPTIONS}
     writer, decoder, options = given.get("output_writer"), given.get("decoder"), settings.options
     if decoder and options and decoder != settings.decoder:
-        taken = takes(decoder)
-        options = {key: value for key, value in options.items() if key in taken}
+        others = takes(decoder)
+        options = {key: value for key, value in options.items() if key in others}
     return replace(
         settings,
         model=given["model"] if given.get("model") is not None else settings.model,

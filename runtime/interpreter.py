@@ -86,7 +86,7 @@ class Interpreter(RecordedCalls):
     def configure(self, decoder: str, arguments: dict[str, object]) -> None:
         """The header. A nested query's has no effect: one decoder decodes the whole run."""
         if self.outer is None:
-            self.run.configure(decoder, arguments)
+            self.run.configure(decoder, arguments, self.environment.get(decoder))
 
     def model(self, value: object) -> None:
         """The `from` clause; a nested query's has no effect."""

@@ -10,7 +10,7 @@ from typing import Any
 from lmqlc.compiler.ir import Program
 from lmqlc.compiler.masks.hole import HoleRun
 from lmqlc.runtime.budget import EndOfRun
-from lmqlc.runtime.effects import Effects, Entry
+from lmqlc.runtime.effects import Effects, Entry, outside
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.opened import OpenedHole
 from lmqlc.runtime.run import Run
@@ -28,7 +28,8 @@ class Path:
     async def run(self, environment: dict[str, Any]) -> None:
         """Run the program; how it ends is told by `arrive`."""
         try:
-            await self.interpreter.execute(environment)
+            with outside(False):  # whoever made this path
+                await self.interpreter.execute(environment)
         except EndOfRun:
             self.interpreter.log.finish_reason = "length"
         except asyncio.CancelledError as error:

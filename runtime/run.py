@@ -55,7 +55,7 @@ class Run:
 
     def __init__(self, settings: Settings, decoder: str) -> None:
         self.settings = settings
-        self.decoder: BaseDecoder = decoders.make(settings.decoder or decoder, settings.options)
+        self.decoder: BaseDecoder = self._first_decoder(decoder)
         self._program_model: ModelValue = None
         self._configured = False
         self._backend: AnyBackend | None = None
@@ -80,17 +80,25 @@ class Run:
         if effects is not None and self.on_hole is not None:
             self.on_hole(effects)
 
-    def configure(self, name: str, arguments: Mapping[str, object]) -> None:
-        """The program's header; branches repeat it, the first one counts."""
+    def _first_decoder(self, name: str) -> BaseDecoder:
+        """The decoder before the header is reached: its arguments are missing, or it is not known yet which one it is."""
+        if not self.settings.decoder and not decoders.is_known(name):
+            from lmqlc.runtime.decoders.function import PendingDecoder
+
+            return PendingDecoder({})
+        return decoders.make(self.settings.decoder or name, self.settings.options)
+
+    def configure(self, name: str, arguments: Mapping[str, object], bound: object = None) -> None:
+        """The program's header; branches repeat it, the first one counts. bound: what the program binds the decoder's name to."""
         if self._configured:
             return
         self._configured = True
-        chosen = self.settings.decoder or name
-        if chosen != name:
-            decoders.make(name, arguments)  # the header must be right, even where it is overridden
-            takes = decoders.takes(chosen)
-            arguments = {key: value for key, value in arguments.items() if key in takes}
-        self.decoder = decoders.make(chosen, {**arguments, **self.settings.options})
+        made = decoders.decoder_class(name) if bound is None or decoders.is_known(name) else decoders.class_of(name, bound)
+        if self.settings.decoder not in (None, name):
+            made(arguments)  # the header must be right, even where it is overridden
+            made = decoders.decoder_class(str(self.settings.decoder))
+            arguments = {key: value for key, value in arguments.items() if key in decoders.takes(str(self.settings.decoder))}
+        self.decoder = made({**arguments, **self.settings.options})
 
     @property
     def searches(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -17,8 +18,13 @@ GROUP = "lmqlc.decoders"
 
 
 def names() -> tuple[str, ...]:
-    """Every decoder that can be named in a header."""
+    """Every decoder that can be named in a header, beside those that a program binds itself."""
     return tuple(sorted({*BUILTIN, *(entry.name for entry in entry_points(group=GROUP))}))
+
+
+def is_known(name: str) -> bool:
+    """The name is a decoder's by itself, whatever a program binds."""
+    return name in BUILTIN or name in names()
 
 
 def decoder_class(name: str) -> type[BaseDecoder]:
@@ -27,18 +33,32 @@ def decoder_class(name: str) -> type[BaseDecoder]:
         builtin: type[BaseDecoder] = import_module(f"lmqlc.runtime.decoders.{name}").Decoder
         return builtin
     for entry in entry_points(group=GROUP, name=name):
-        found = entry.load()
-        if not (isinstance(found, type) and issubclass(found, BaseDecoder)):
-            raise LmqlCompileError(f"the decoder `{name}` registered by `{entry.value}` is no subclass of BaseDecoder")
-        return found
+        return class_of(name, entry.load())
     close = get_close_matches(name, names(), 1)
     hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(names())}"
-    raise LmqlCompileError(f"there is no decoder `{name}` in this version; {hint}")
+    raise LmqlCompileError(f"there is no decoder `{name}`; {hint}")
+
+
+def class_of(name: str, found: object) -> type[BaseDecoder]:
+    """The decoder class that an entry point or a program means by a name: a subclass of BaseDecoder, or an asynchronous function
+    `f(search, live, **arguments)`. Raises LmqlCompileError for anything else."""
+    if isinstance(found, type) and issubclass(found, BaseDecoder):
+        return found
+    if inspect.iscoroutinefunction(found):
+        from lmqlc.runtime.decoders.function import of_function
+
+        return of_function(name, found)
+    raise LmqlCompileError(f"`{name}` is no decoder: it must be a subclass of BaseDecoder, or an `async def f(search, live, **arguments)`")
 
 
 def takes(name: str) -> tuple[str, ...]:
     """Every argument a decoder takes."""
     return (*decoder_class(name).takes, *COMMON)
+
+
+def taken(given: str | None, program: str) -> tuple[str, ...]:
+    """Arguments of the decoder that a caller names, else of the program's own; of one that the program binds, those of every decoder."""
+    return takes(given or program) if given or is_known(program) else COMMON
 
 
 def make(name: str, arguments: Mapping[str, object]) -> BaseDecoder:
