@@ -11,12 +11,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lmqlc.compiler.ir import Program
-from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.budget import EndOfRun
 from lmqlc.runtime.effects import Effects, environment_copies, outside
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.outside import Boundary
-from lmqlc.runtime.results import Result
+from lmqlc.runtime.results import Result, attach
 from lmqlc.runtime.run import Run, Settings
 from lmqlc.runtime.search import Search
 from lmqlc.runtime.spans import run_span
@@ -157,14 +156,6 @@ class _Branches:
             result.usage.tokens_computed = spent.tokens_computed
             result.usage.tokens_reused = spent.tokens_reused
         return result
-
-
-def attach(error: BaseException, result: Result) -> None:
-    """Put a partial result on an exception."""
-    try:
-        setattr(error, "result" if isinstance(error, LmqlError) else "lmql_result", result)
-    except AttributeError:
-        error.add_note("lmqlc: the partial result could not be attached to this exception")
 
 
 def outcome(results: Sequence[Result]) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from lmqlc.compiler.masks.hole import FinishReason, TokenResult
+from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.plain import plain
 
 __all__ = ["FinishReason", "HoleResult", "Result", "TokenResult", "Usage"]
@@ -135,3 +136,11 @@ class Result:
     def to_json(self, *, indent: int | None = 2) -> str:
         """`to_dict` as a text of strict JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def attach(error: BaseException, result: Result) -> None:
+    """Put a partial result on an exception."""
+    try:
+        setattr(error, "result" if isinstance(error, LmqlError) else "lmql_result", result)
+    except AttributeError:
+        error.add_note("lmqlc: the partial result could not be attached to this exception")

@@ -22,7 +22,7 @@ from lmqlc.compiler.masks.hole import HoleRun, logprob
 from lmqlc.runtime.effects import Effects, Entry
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.path import Path, Site
-from lmqlc.runtime.results import Result
+from lmqlc.runtime.results import Result, attach
 from lmqlc.runtime.run import Run
 
 
@@ -106,7 +106,7 @@ class Search:
     async def start(self) -> list[Branch]:
         """The first branch, at its first hole, or finished where there is none."""
         path = self._path(self._effects)
-        return [self._arrived(await path.arrive(), Branch(0.0, 0.0, 0), path)]
+        return [await self._arrived(Branch(0.0, 0.0, 0), path)]
 
     async def scores(self, branches: Sequence[Branch]) -> list[Logits]:
         """What may come next in each branch, `float32[V]`: log-probabilities after penalties, -inf for what is not legal. One model call.
@@ -154,7 +154,7 @@ class Search:
             done = replace(branch.site.opened, hole=branch.hole)
             entries = (*branch.site.entries, Entry(done.name, "hole", done))
             path = self._path(Effects(branch.site.effects.boundary.copy(), entries))
-        return self._arrived(await path.arrive(), branch, path)
+        return await self._arrived(branch, path)
 
     def _path(self, effects: Effects) -> Path:
         path = Path(self._run, self._program, effects)
@@ -163,7 +163,12 @@ class Search:
         task.add_done_callback(self._tasks.discard)
         return path
 
-    def _arrived(self, at: Site | Interpreter, branch: Branch, path: Path) -> Branch:
+    async def _arrived(self, branch: Branch, path: Path) -> Branch:
+        try:
+            at = await path.arrive()
+        except BaseException as error:
+            attach(error, self._complete(path.interpreter))
+            raise
         if isinstance(at, Interpreter):
             return replace(branch, site=None, hole=None, result=self._complete(at), path=path)
         self._ends = len(at.opened.hole.vocabulary.eos_ids)

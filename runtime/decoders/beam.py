@@ -40,10 +40,10 @@ class Decoder(BaseDecoder):
         return likeliest(live, rows, count)
 
     async def _next(self, search: Search, children: Iterator[Branch]) -> tuple[list[Branch], list[Branch]]:
-        """The branches that go on, and those that finish. A finished branch takes a place only among the n best; others take the places
-        of finished ones."""
+        """The branches that go on, and those that finish: the n best children. The places of those that finish are taken by further
+        children that stay in their hole; programs of others are not run on, since what they do could not be taken back."""
         first = await search.settle(list(islice(children, self.n)))
         live = [branch for branch in first if not branch.finished]
-        while len(live) < self.n and (child := next(children, None)) is not None:
-            live += [branch for branch in await search.settle([child]) if not branch.finished]
+        if len(live) < self.n:
+            live += islice((child for child in children if not child.ended), self.n - len(live))
         return live, [branch for branch in first if branch.finished]

@@ -13,7 +13,7 @@ OPEN = 1000
 
 
 class Decoder(BaseDecoder):
-    """Best-first search, k branches at a time."""
+    """Best-first search, k branches at a time. The program of a branch runs on only when its turn has come."""
 
     name = "best_k"
     takes = ("k", "width", "budget", "length_penalty")
@@ -31,13 +31,14 @@ class Decoder(BaseDecoder):
         waiting = [branch for branch in live if not branch.finished]
         spent = 0
         while waiting and not self._is_enough(waiting, done, spent):
-            chosen, waiting = waiting[: self.n], waiting[self.n :]
-            rows = await search.scores(chosen)
-            found = [c for branch, row in zip(chosen, rows, strict=True) for c in likeliest([branch], [row], self.width)]
-            settled = await search.settle(list(grown(search, sorted(found, key=lambda candidate: -candidate.score))))
-            done += [branch for branch in settled if branch.finished]
-            waiting = best([*waiting, *(branch for branch in settled if not branch.finished)], OPEN, self._rank)
-            spent += len(chosen)
+            chosen, waiting = await search.settle(waiting[: self.n]), waiting[self.n :]
+            done += [branch for branch in chosen if branch.finished]
+            live = [branch for branch in chosen if not branch.finished]
+            rows = await search.scores(live)
+            found = [c for branch, row in zip(live, rows, strict=True) for c in likeliest([branch], [row], self.width)]
+            children = grown(search, sorted(found, key=lambda candidate: -candidate.score))
+            waiting = best([*waiting, *children], OPEN, self._rank)
+            spent += len(live)
         return best(done, self.n, self._rank)
 
     def _rank(self, branch: Branch) -> float:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lmqlc
 from lmqlc.backends.base import Vocabulary
 from lmqlc.backends.scripted import RandomBackend, log_softmax
-from lmqlc.grammar.errors import LmqlCompileError, LmqlError, UnsupportedConstraint
-from lmqlc.runtime.decoders.candidates import top
 
 TOKENS = [b"", b"a", b"b", b"ab", b"c"]
 
@@ -131,9 +126,9 @@ def plain_beam(plan: Plan, backend: RandomBackend, n: int, penalty: float) -> li
     live, done = [first(plan, 0)], []
     while live and len(done) < n:
         every = sorted((pair for node in live for pair in children(node, backend)), key=lambda pair: -pair[0].score)[: 2 * n]
-        grown = [enter(plan, child) if ended else child for child, ended in every]
-        done += [node for node in grown[:n] if node.done]
-        live = [node for node in grown if not node.done][:n]
+        best = [enter(plan, child) if ended else child for child, ended in every[:n]]
+        done += [node for node in best if node.done]
+        live = [*(node for node in best if not node.done), *(child for child, ended in every[n:] if not ended)][:n]
         done = sorted(done, key=lambda node: -node.rank(penalty))[:n]
     return done
 
