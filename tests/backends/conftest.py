@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import pytest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Takes the tests marked `gpu` out of the run where torch sees no GPU."""
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    if marked and not _has_gpu():
+    """Takes the tests marked `gpu` out of the run where torch sees no GPU, those marked `llama_cpp` where no such server is named."""
+    _take_out(config, items, "gpu", _has_gpu)
+    _take_out(config, items, "llama_cpp", lambda: any(os.environ.get(name) for name in ("LMQLC_LLAMA_CPP_PYTHON", "LMQLC_LLAMA_SERVER")))
+
+
+def _take_out(config: pytest.Config, items: list[pytest.Item], mark: str, can_run: Callable[[], bool]) -> None:
+    marked = [item for item in items if item.get_closest_marker(mark)]
+    if marked and not can_run():
         config.hook.pytest_deselected(items=marked)
         items[:] = [item for item in items if item not in marked]
 
