@@ -8,15 +8,16 @@ takes `server` ("openai", "compatible", "transformers") and `chat` (True: plain 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from lmqlc.backends.base import Level, ModelSpec, Progress, Tokenizer
-from lmqlc.backends.remote.backend import RemoteBackend
+from lmqlc.backends.base import ModelSpec, Progress, Tokenizer
+from lmqlc.backends.remote.backend import Find, RemoteBackend
 from lmqlc.backends.remote.client import Client, Server, address
 from lmqlc.backends.remote.dialect import Dialect
 from lmqlc.backends.remote.openai import HOST, CompatibleDialect, OpenAiDialect
+from lmqlc.backends.text import TextAbilities
 from lmqlc.grammar.errors import LmqlError
 
 _COMMON = ("endpoint", "api_key", "body", "omit", "headers", "tokenizer", "transport")
@@ -43,7 +44,9 @@ def load_openai(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteB
             return TransformersDialect(spec.name, extra, omitted)
         return CompatibleDialect(spec.name, extra, omitted, chat=chat)
 
-    return _backend(spec, "checked", server, options, found)
+    at_openai = kind == "openai"
+    declared = TextAbilities("OpenAI" if at_openai else "the server", "checked", continues=not at_openai, schemas=at_openai)
+    return _backend(spec, declared, server, options, found)
 
 
 def load_vllm(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteBackend:
@@ -56,7 +59,8 @@ def load_vllm(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteBac
 
         return VllmDialect(spec.name, extra, omitted)
 
-    return _backend(spec, "delegated", _server("vLLM", options, "VLLM_BASE_URL", "localhost:8000", "VLLM_API_KEY"), options, found)
+    server = _server("vLLM", options, "VLLM_BASE_URL", "localhost:8000", "VLLM_API_KEY")
+    return _backend(spec, TextAbilities("vLLM", "delegated", schemas=True, stops_kept=True), server, options, found)
 
 
 def load_sglang(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteBackend:
@@ -69,7 +73,8 @@ def load_sglang(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteB
 
         return SglangDialect(spec.name, extra, omitted)
 
-    return _backend(spec, "delegated", _server("SGLang", options, "SGLANG_BASE_URL", "localhost:30000", "SGLANG_API_KEY"), options, found)
+    server = _server("SGLang", options, "SGLANG_BASE_URL", "localhost:30000", "SGLANG_API_KEY")
+    return _backend(spec, TextAbilities("SGLang", "delegated", schemas=True, stops_kept=True), server, options, found)
 
 
 def load_llama_cpp(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteBackend:
@@ -90,7 +95,7 @@ def load_llama_cpp(spec: ModelSpec, *, progress: Progress | None = None) -> Remo
         return dialect
 
     server = _server("llama.cpp", options, "LLAMA_CPP_BASE_URL", "localhost:8080", "LLAMA_API_KEY")
-    return _backend(spec, "delegated", server, options, found)
+    return _backend(spec, TextAbilities("llama.cpp", "delegated", stops_kept=True), server, options, found)
 
 
 def _options(spec: ModelSpec, *more: str) -> dict[str, Any]:
@@ -117,8 +122,8 @@ def _fields(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
     return dict(extra), (omitted,) if isinstance(omitted, str) else tuple(map(str, omitted))
 
 
-def _backend(spec: ModelSpec, level: Level, server: Server, options: Mapping[str, Any], found: Callable[[Client], Any]) -> RemoteBackend:
-    return RemoteBackend(f"{spec.kind}/{spec.name}", level, server, found, _tokenizer(options), options.get("transport"))
+def _backend(spec: ModelSpec, declared: TextAbilities, server: Server, options: Mapping[str, Any], found: Find) -> RemoteBackend:
+    return RemoteBackend(f"{spec.kind}/{spec.name}", declared, server, found, _tokenizer(options), options.get("transport"))
 
 
 def _tokenizer(options: Mapping[str, Any]) -> Tokenizer | None:

@@ -144,18 +144,20 @@ def check(files: tuple[str, ...]) -> int:
 Examples:
   lmqlc explain examples/date.lmql
   lmqlc explain examples/date.lmql --tokenizer ./gpt2 --svg date.svg
+  lmqlc explain examples/date.lmql --model vllm/llama
 """,
 )
 @click.argument("query", type=click.Path())
 @click.option(
     "--tokenizer", "tokenizers", metavar="T", multiple=True, help="A model directory or tokenizer.json to count tokens of; repeatable."
 )
+@click.option("--model", metavar="M", help="Say how this model's backend holds each constraint, such as vllm/NAME.")
 @click.option("--svg", metavar="FILE", help="Also draw the automata of the holes.")
-def explain(query: str, tokenizers: tuple[str, ...], svg: str | None) -> None:
+def explain(query: str, tokenizers: tuple[str, ...], model: str | None, svg: str | None) -> None:
     """Show for every hole of QUERY what may fill it, how large its automaton is, and whether its masks are exact."""
     from lmqlc.explain_command import explain_command
 
-    explain_command(query, tokenizers=tokenizers, svg=svg)
+    explain_command(query, tokenizers=tokenizers, model=model, svg=svg)
 
 
 for tool in cli_tools.COMMANDS:

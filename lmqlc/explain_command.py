@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lmqlc.backends.base import Tokenizer
+from lmqlc.backends.text import TextAbilities
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.emitting import language
@@ -21,16 +22,27 @@ _LONGEST = 120
 """Characters of a pattern or an example that are shown."""
 
 
-def explain_command(query: str, *, tokenizers: Sequence[str] = (), svg: str | None = None) -> None:
-    """Print what is known about a program and its holes before it runs; `svg`: also draw their automata."""
+def explain_command(query: str, *, tokenizers: Sequence[str] = (), model: str | None = None, svg: str | None = None) -> None:
+    """Print what is known about a program and its holes before it runs; `svg`: also draw their automata; `model`: say how its backend holds
+    them. No server is asked."""
     program = compiled_query(query).program
-    print("\n".join(explanation(program, tokenizers)))
+    print("\n".join(explanation(program, tokenizers, abilities_of(model))))
     if svg is not None:
         _draw(program, Path(svg))
 
 
-def explanation(program: Program, tokenizers: Sequence[str] = ()) -> Iterator[str]:
-    """Lines about a program."""
+def abilities_of(model: str | None) -> TextAbilities | None:
+    """What a server that says text is taken to do; None for models whose tokens are masked. Raises LmqlError for a bad model string."""
+    from lmqlc.backends.registry import load, parse_model
+
+    spec = parse_model(model) if model else None
+    if spec is None or spec.kind in ("local", "demo", "random", "scripted", "server"):
+        return None
+    return getattr(load(spec), "declared", None)
+
+
+def explanation(program: Program, tokenizers: Sequence[str] = (), abilities: TextAbilities | None = None) -> Iterator[str]:
+    """Lines about a program; `abilities`: of the server that it is to run at."""
     from lmqlc.loaded_tokenizers import loaded_tokenizer
 
     loaded = {name: loaded_tokenizer(name) for name in tokenizers}
@@ -41,7 +53,9 @@ def explanation(program: Program, tokenizers: Sequence[str] = ()) -> Iterator[st
     for hole in program.holes:
         line, column = program.source.position(hole.span.start)
         yield f"\n{hole.name} at {program.source.name}:{line}:{column}"
-        yield from (f"  {line}" for line in _hole(hole, program, loaded))
+        for shown in _hole(hole, program, loaded):
+            is_guarantee = abilities is not None and shown.startswith("guarantee:")
+            yield f"  {_at_server(hole, program, abilities) if is_guarantee and abilities else shown}"
 
 
 def hole_explanation(hole: HoleIR, program: Program) -> list[str]:
@@ -72,6 +86,28 @@ def _hole(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> I
         yield from _field("guarantee", f"checked token by token, not exact: {reason}; the result is checked again at the end")
     else:
         yield from _regular(hole, program, tokenizers)
+
+
+def _at_server(hole: HoleIR, program: Program, abilities: TextAbilities) -> str:
+    """How a server holds a hole, or why it cannot."""
+    (line,) = _field("guarantee", f"at {abilities.server}, {_held(hole, program, abilities)}")
+    return line
+
+
+def _held(hole: HoleIR, program: Program, abilities: TextAbilities) -> str:
+    from lmqlc.runtime.link import Place, whole_constraint
+    from lmqlc.runtime.stored import is_static
+    from lmqlc.runtime.text_plan import demand_of, guarantee, plan_of
+
+    if hole.distribution:
+        return "the log-probabilities of the options are asked for, where the server gives them"
+    if not is_static(hole):
+        return f"{abilities.level}, as found when the hole is reached"
+    try:
+        demand = demand_of(whole_constraint(hole.constraint, (), None), Place(None, hole.follow, False, program.source))
+    except LmqlError as error:
+        return f"refused: {error.diagnostics[0].message if error.diagnostics else error.message}"
+    return guarantee(demand, plan_of(demand, abilities))
 
 
 def _regular(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> Iterator[str]:

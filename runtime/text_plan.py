@@ -76,6 +76,19 @@ def plan_of(demand: Demand, abilities: TextAbilities) -> TextPlan:
     return TextPlan("checked", "checked")
 
 
+def guarantee(demand: Demand, plan: TextPlan) -> str:
+    """A plan in words."""
+    bound = "" if demand.limit is None else f"; at most {demand.limit} tokens are asked for"
+    if plan.way == "free":
+        return f"nothing to hold but the end of the text{bound}"
+    if plan.way == "grammar":
+        return f"delegated: the server enforces a grammar written for this hole; its text is judged again here{bound}"
+    if plan.way == "schema":
+        how = "enforces" if plan.level == "delegated" else "is told"
+        return f"{plan.level}: the server {how} a JSON schema; its text is judged here{bound}"
+    return f"checked: the text is judged as it arrives, cut at the first violation, and asked for again within bounds{bound}"
+
+
 def _grammar(demand: Demand) -> GenerationGrammar | None:
     """The grammar of a regular constraint; None where it is too large to be written out."""
     automaton = text_automaton(demand.rest, demand.place)

@@ -18,13 +18,15 @@ Find = Callable[[Client], Awaitable[Dialect]]
 
 
 class RemoteBackend:
-    """A model at a server. find: asked once. transport: for tests, instead of the network."""
+    """A model at a server. declared: what such servers can do, before this one is asked. find: asked once. transport: for tests, instead
+    of the network."""
 
     def __init__(
-        self, name: str, level: Level, server: Server, find: Find, tokenizer: Tokenizer | None = None, transport: Any = None
+        self, name: str, declared: TextAbilities, server: Server, find: Find, tokenizer: Tokenizer | None = None, transport: Any = None
     ) -> None:
         self.name = name
-        self.level: Level = level
+        self.declared = declared
+        self.level: Level = declared.level
         self.server = server
         self.tokenizer = tokenizer
         self._find = find

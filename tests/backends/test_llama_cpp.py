@@ -113,6 +113,8 @@ def test_sampling_is_seeded(model: Any) -> None:
     assert len({said(seed) for seed in range(4)}) > 1
 
 
-def test_chats(model: Any) -> None:
-    result = lmqlc.run_sync('"{:user}What is the capital of Italy?{:assistant}[X]" where X in ["Rome", "Paris"]', model=model)
-    assert result.variables["X"] == "Rome"
+@pytest.mark.parametrize("where", ['X in ["Rome", "Paris"]', 'STOPS_BEFORE(X, "\\n")'])
+def test_chats(where: str, model: Any) -> None:
+    program = f'"{{:user}}What is the capital of Italy?{{:assistant}}[X]" where {where}'
+    here = lmqlc.run_sync(program, model="demo", max_tokens=24)
+    assert lmqlc.run_sync(program, model=model, max_tokens=24).variables == here.variables

@@ -87,6 +87,20 @@ class TestExplain:
         assert main(["explain", "digits.lmql", "--tokenizer", "tokenizer.json"]) == 0
         assert "no text meets the constraint with this model's vocabulary" in capfd.readouterr().out
 
+    def test_at_servers(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """No server is asked."""
+        assert main(["explain", "q.lmql", "--model", "vllm/m"]) == 0
+        shown = [line.strip() for line in capfd.readouterr().out.splitlines() if "guarantee:" in line]
+        assert shown[0].startswith("guarantee:   at vLLM, delegated: the server enforces a grammar")
+        assert "as found when the hole is reached" in shown[1]
+        assert "checked: the text is judged as it arrives" in shown[2]
+        assert "at most 2 tokens" in shown[3]
+        assert "nothing to hold" in shown[5]
+        assert main(["explain", "q.lmql", "--model", "openai/m"]) == 0
+        assert "at OpenAI, checked: the text is judged" in capfd.readouterr().out
+        assert main(["explain", "q.lmql", "--model", "demo"]) == 0
+        assert "exact masks" in capfd.readouterr().out
+
     def test_a_program_without_holes(self, capfd: pytest.CaptureFixture[str]) -> None:
         Path("none.lmql").write_text("print(1)\n")
         assert main(["explain", "none.lmql"]) == 0
