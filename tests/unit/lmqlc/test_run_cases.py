@@ -83,4 +83,4 @@ def test_run_case(path: Path) -> None:
 
 
 def test_there_are_cases() -> None:
-    assert len(PROGRAMS) >= 30
+    assert len(PROGRAMS) >= 100
