@@ -6,8 +6,8 @@ MAX_STATES = 200_000
 MAX_BYTE_STATES = 400_000
 """States of one automaton over bytes, those inside characters included."""
 
-MAX_ENTRIES = 24_000_000
-"""Entries of the table of one automaton over bytes, by region, state and class of bytes: 100 MB, and as much again over a vocabulary."""
+MAX_ENTRIES = 16_000_000
+"""Entries of the table of one automaton over bytes, by region, state and class of bytes: 64 MB, and as much again over a vocabulary."""
 
 MAX_REGIONS = 500
 """Ranges of token counts that one formula tells apart."""

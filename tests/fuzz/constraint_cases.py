@@ -26,24 +26,35 @@ LETTERS = 'abcxyz019 _-.,\n"é日😀ßſK\u0301'
 CLASSES = [".", r"\w", r"\W", r"\d", r"\s", "[ab]", "[^a]", "[^\\n]", "[é-日]", "[^\\W_]", "(?i:k)", "(?s:.)", "[a-z0-9_]", "[😀-🙏]"]
 LOOKS = ["(?=%s)", "(?!%s)", "(?=.*%s)", "(?!.*%s)", r"(?<=%s)", r"(?<!%s)", r"\b", r"\B", "(?>%s)"]
 FLAGS = ["", "", "", "(?i)", "(?s)", "(?m)", "(?a)", "(?is)"]
-BIG = [1, 1, 2, 2, 2, 3, 3, 5, 5, 8, 13, 31, 100, 1000, 100_000]
-DEPTHS = [1, 2, 2, 2, 3, 3, 3, 4, 5]
+SMALL = [1, 1, 2, 2, 2, 3, 3, 5, 8, 13, 31]
+BIG = [*SMALL, 100, 1000, 100_000]
+HARD = 0.25
+"""The share of cases with large counts and deep nesting."""
 UNITS: list[c.Unit] = ["chars", "words", "sentences", "tokens"]
 OPS: list[c.Op] = ["<", "<=", "==", "!=", ">=", ">"]
 TESTS: list[c.TextTest] = ["isdigit", "isalpha", "isalnum", "isupper", "islower"]
 
 
-def _text(dice: random.Random, most: int) -> str:
+class Dice(random.Random):
+    """hard: whether the case may be far too large."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.hard = self.random() < HARD
+
+
+def _text(dice: Dice, most: int) -> str:
     return "".join(dice.choices(LETTERS, k=dice.randint(0, most)))
 
 
-def _quantifier(dice: random.Random) -> str:
-    low, high = sorted((dice.choice(BIG), dice.choice(BIG)))
+def _quantifier(dice: Dice) -> str:
+    sizes = BIG if dice.hard else SMALL
+    low, high = sorted((dice.choice(sizes), dice.choice(sizes)))
     plain = ["*", "+", "?", f"{{{low}}}", f"{{{low},{high}}}", f"{{0,{high}}}", f"{{{low},}}"]
     return dice.choice(plain) + dice.choice(["", "", "", "", "?", "+"])
 
 
-def pattern(dice: random.Random, depth: int = 4) -> str:
+def pattern(dice: Dice, depth: int = 4) -> str:
     """A pattern; some are not valid, some have no text, some are far too large."""
     kind = dice.random()
     if depth == 0 or kind < 0.2:
@@ -58,18 +69,18 @@ def pattern(dice: random.Random, depth: int = 4) -> str:
     return look % pattern(dice, depth - 2 if depth > 1 else 0) if "%s" in look else look
 
 
-def _words(dice: random.Random) -> list[str]:
-    count = dice.choice([0, 1, 2, 10, 100, 1000])
+def _words(dice: Dice) -> list[str]:
+    count = dice.choice([0, 1, 2, 10, 100, 1000] if dice.hard else [0, 1, 2, 3, 10, 30])
     return [_text(dice, 12) for _ in range(count)]
 
 
-def _number(dice: random.Random) -> c.Constraint:
+def _number(dice: Dice) -> c.Constraint:
     kind: c.NumberKind = dice.choice(["int", "float"])
     bound = dice.choice([dice.randint(-1000, 1000), dice.uniform(-10, 10), 10 ** dice.randint(0, 300), 10.0 ** dice.randint(-200, 200)])
     return c.NumberCompare(kind, dice.choice(OPS), c.Const(bound))
 
 
-def atom(dice: random.Random) -> c.Constraint:
+def atom(dice: Dice) -> c.Constraint:
     """One regular atom with operands of any size."""
     kind = dice.randrange(11)
     if kind == 0:
@@ -91,7 +102,7 @@ def atom(dice: random.Random) -> c.Constraint:
     return c.Matches(c.Const(pattern(dice, dice.randint(1, 3))))
 
 
-def formula(dice: random.Random, depth: int = 4) -> c.Constraint:
+def formula(dice: Dice, depth: int = 4) -> c.Constraint:
     """A formula over regular atoms."""
     kind = dice.random()
     if depth == 0 or kind < 0.25:
@@ -104,11 +115,11 @@ def formula(dice: random.Random, depth: int = 4) -> c.Constraint:
 
 def case(seed: int) -> c.Constraint:
     """The constraint of a seed: a pattern, a formula, or a formula with stops."""
-    dice = random.Random(seed)
+    dice = Dice(seed)
     kind = dice.random()
     if kind < 0.5:
-        return c.Matches(c.Const(dice.choice(FLAGS) + pattern(dice, dice.choice(DEPTHS))))
-    found = formula(dice, dice.choice([1, 1, 2, 2, 3, 4]))
+        return c.Matches(c.Const(dice.choice(FLAGS) + pattern(dice, dice.choice([2, 3, 3, 4, 5] if dice.hard else [1, 2, 2, 3]))))
+    found = formula(dice, dice.choice([1, 2, 3, 4] if dice.hard else [1, 1, 2]))
     if kind < 0.8:
         return found
     phrases = [dice.choice([_text(dice, 4) or ".", re.compile(dice.choice(["a+b?", r"\d{2}", "[.!?]+", r"\s{3,9}"]))]) for _ in range(3)]
