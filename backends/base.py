@@ -6,8 +6,8 @@ Backends register a factory (`lmqlc.backends.registry`); everything above this f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,17 +43,25 @@ class Vocabulary:
     eos_ids: every id that ends a text (tokenizer's and generation config's).
     special: ids that write no text and are never allowed in a hole (end-of-text ids included).
     fingerprint: SHA-256 (hex) over all of the above, with lengths, so that two vocabularies never share one.
+    named: special ids by their names (`<|im_end|>`), which a stop phrase may be. No part of the fingerprint.
     """
 
     tokens: tuple[bytes, ...]
     eos_ids: tuple[int, ...]
     special: frozenset[int]
     fingerprint: str
+    named: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, tokens: Sequence[bytes], eos_ids: Iterable[int] = (), special: Iterable[int] = ()) -> Vocabulary:
+    def build(
+        cls,
+        tokens: Sequence[bytes],
+        eos_ids: Iterable[int] = (),
+        special: Iterable[int] = (),
+        named: Mapping[str, int] | None = None,
+    ) -> Vocabulary:
         """A vocabulary from its parts, made consistent: end-of-text ids and ids without text count as special, special ids write
-        nothing, ids are sorted. Raises ValueError for an id outside of the vocabulary."""
+        nothing, ids are sorted; names of ids that are not special are dropped. Raises ValueError for an id outside of the vocabulary."""
         ends = sorted(set(eos_ids))
         quiet = frozenset(special) | frozenset(ends) | {i for i, token in enumerate(tokens) if not token}
         if quiet and not 0 <= min(quiet) <= max(quiet) < len(tokens):
@@ -61,7 +69,8 @@ class Vocabulary:
         texts = list(tokens)
         for i in quiet:
             texts[i] = b""
-        return cls(tuple(texts), tuple(ends), quiet, fingerprint_of(texts, ends, quiet))
+        names = {name: i for name, i in (named or {}).items() if name and i in quiet}
+        return cls(tuple(texts), tuple(ends), quiet, fingerprint_of(texts, ends, quiet), names)
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -34,7 +34,7 @@ class ByteTokenizer:
         self._turn = {role: len(spoken) + i for i, role in enumerate((*ROLES, "end"))} if chat else {}
         tokens = spoken + [b""] * len(self._turn)
         ends = [EOS, self._turn["end"]] if chat else [EOS]
-        self.vocabulary = Vocabulary.build(tokens, ends, self._turn.values())
+        self.vocabulary = Vocabulary.build(tokens, ends, self._turn.values(), {f"<{name}>": i for name, i in self._turn.items()})
         self._ids = {token: i for i, token in reversed(list(enumerate(tokens))) if token}
         self._longest = max(map(len, tokens))
 

@@ -72,7 +72,8 @@ class HFTokenizer:
         width = len(tokens) if self._width is None else self._width
         tokens = tokens[:width] + [b""] * (width - len(tokens))
         quiet = [i for i in {*special, *self._special} if i < width]
-        return Vocabulary.build(tokens, [i for i in self._eos if i < width], quiet)
+        named = {text: i for i in quiet if (text := self._given.id_to_token(i)) is not None}
+        return Vocabulary.build(tokens, [i for i in self._eos if i < width], quiet, named)
 
     @cached_property
     def lossless(self) -> bool:

@@ -46,7 +46,12 @@ def _packed(tokenizer: Tokenizer) -> tuple[dict[str, Array], dict[str, Any]]:
     from lmqlc.backends.tokenizer import HFTokenizer
 
     vocabulary = tokenizer.vocabulary
-    meta: dict[str, Any] = {"bundle": BUNDLE_VERSION, "kind": "remote", "fingerprint": vocabulary.fingerprint}
+    meta: dict[str, Any] = {
+        "bundle": BUNDLE_VERSION,
+        "kind": "remote",
+        "fingerprint": vocabulary.fingerprint,
+        "named": dict(vocabulary.named),
+    }
     arrays: dict[str, Array] = {
         "lengths": np.fromiter(map(len, vocabulary.tokens), np.uint32, len(vocabulary)),
         "texts": np.frombuffer(b"".join(vocabulary.tokens), np.uint8),
@@ -112,7 +117,11 @@ def _vocabulary(arrays: dict[str, Array], meta: dict[str, Any]) -> Vocabulary:
     if (ends[-1] if ends else 0) != len(data):
         raise ArtifactError("the tokenizer's file is damaged")
     tokens = tuple(map(data.__getitem__, map(slice, [0, *ends[:-1]], ends)))
-    return Vocabulary(tokens, tuple(arrays["eos"].tolist()), frozenset(arrays["special"].tolist()), str(meta["fingerprint"]))
+    return Vocabulary(tokens, tuple(arrays["eos"].tolist()), frozenset(arrays["special"].tolist()), str(meta["fingerprint"]), _named(meta))
+
+
+def _named(meta: dict[str, Any]) -> dict[str, int]:
+    return {str(name): int(token_id) for name, token_id in meta.get("named", {}).items()}
 
 
 class ServerTokenizer:

@@ -66,7 +66,8 @@ class PythonTokenizer:
         for piece, token_id in entries.items():
             if token_id not in special:
                 tokens[token_id] = piece.encode(errors="ignore") if token_id in added else write(piece)
-        return Vocabulary.build(tokens[:width], [i for i in self._eos if i < width], [i for i in special if i < width])
+        named = {piece: token_id for piece, token_id in entries.items() if token_id in special and token_id < width}
+        return Vocabulary.build(tokens[:width], [i for i in self._eos if i < width], [i for i in special if i < width], named)
 
     def _writer(self) -> Callable[[str], bytes]:
         if hasattr(self._tokenizer, "byte_encoder"):

@@ -161,7 +161,7 @@ def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedH
 
     if is_regular(constraint):
         core = _core(constraint, tokenizer.vocabulary, place)
-        linked = finished(core, max_tokens=place.budget, follow=place.follow, encode=encode)
+        linked = finished(core, max_tokens=place.budget, follow=place.follow, encode=encode, named=tokenizer.vocabulary.named)
         return LinkedHole(linked, core.automaton.phrases)
     composed = compose(
         constraint,

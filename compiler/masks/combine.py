@@ -60,7 +60,7 @@ class Combination:
         self._atoms = parts.atoms
         self._functions = frozenset(i for i in self._stepper.needed if isinstance(parts.atoms[i], CustomAtom))
         self._width = len(vocabulary)
-        self._eos = frozenset(vocabulary.eos_ids)
+        self._eos = parts.ends.union(vocabulary.eos_ids)
         self._masks: OrderedDict[State, Bits] = OrderedDict()
         self._known_choices: OrderedDict[State, list[Choice]] = OrderedDict()
         index = vocabulary_index(vocabulary)

@@ -49,7 +49,8 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a combination is made of. follow: the literal after the hole, "" for none. phrases: the stops as the runtime shows them.
+    """What a combination is made of. follow: the literal after the hole, "" for none. phrases: the stops as the runtime shows them. ends:
+    special tokens that end the text as end-of-text does.
     skips_space: a space at the start of the text belongs to the prompt; residues know, atoms are not shown it."""
 
     residues: Residues[Residue]
@@ -59,6 +60,7 @@ class Parts:
     skips_space: bool
     max_tokens: int | None
     follow: str
+    ends: frozenset[int]
     encode: Encode | None
 
 

@@ -20,6 +20,7 @@ from lmqlc.compiler.masks.atoms import TextAtom
 from lmqlc.compiler.masks.combine import Combination
 from lmqlc.compiler.masks.combine_step import Encode, Parts
 from lmqlc.compiler.masks.custom import CustomAtom
+from lmqlc.compiler.masks.cuts import special_ends
 from lmqlc.compiler.masks.external import json_engine, lark_engine
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.phrases import PhraseSearch, phrases_of
@@ -107,6 +108,7 @@ def compose(
             atoms=tuple(_atom(external, vocabulary) for external in externals),
             stops=PhraseSearch(phrases),
             phrases=tuple(phrase.shown for phrase in phrases),
+            ends=special_ends(tuple(phrase.shown for phrase in phrases), vocabulary.named),
             skips_space=skips_space,
             max_tokens=max_tokens,
             follow=follow or "",

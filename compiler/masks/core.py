@@ -65,7 +65,7 @@ class Core:
         removed = _removed_chars(automaton) if self.steps.counts_chars else 0
         spelled = known is None and self._spelled()
         self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=None if known is None else known.costs)
-        self._tables: OrderedDict[str, MaskTable] = OrderedDict()
+        self._tables: OrderedDict[tuple[str, frozenset[int]], MaskTable] = OrderedDict()
         self._forced: dict[tuple[int, int], bytes] = {}
 
     @cached_property
@@ -91,12 +91,12 @@ class Core:
         """Ids that end a text."""
         return np.array([i for i in self.vocabulary.eos_ids if 0 <= i < len(self.vocabulary)], np.intp)
 
-    def masks(self, follow: str) -> MaskTable:
-        """The masks of holes that are followed by a literal."""
+    def masks(self, follow: str, ends: frozenset[int] = frozenset()) -> MaskTable:
+        """The masks of holes that are followed by a literal; ends: special tokens that end them beside end-of-text."""
         with _lock:
-            table = self._tables.get(follow)
+            table = self._tables.get((follow, ends))
             if table is None:
-                table = self._tables[follow] = MaskTable(self, follow)
+                table = self._tables[follow, ends] = MaskTable(self, follow, ends)
                 while len(self._tables) > _TABLES:
                     self._tables.popitem(last=False)
             return table
@@ -143,11 +143,12 @@ def agrees(text: bytes, literal: bytes) -> bool:
 class MaskTable:
     """The masks of one core at final and other states; at final ones, end-of-text and tokens of the following literal are added.
 
-    follow: the following literal, "" for none.
+    follow: the following literal, "" for none. ends: special tokens that end the text too.
     """
 
-    def __init__(self, core: Core, follow: str) -> None:
+    def __init__(self, core: Core, follow: str, ends: frozenset[int]) -> None:
         self._core = core
+        self._ends = ends
         self._literal = follow.encode()
         self._pool = MaskPool(len(core.vocabulary))
         self._none = np.zeros(0, np.intp)
@@ -163,7 +164,7 @@ class MaskTable:
 
     @cached_property
     def _ending(self) -> Ids:
-        return np.concatenate([self._core.eos, np.array(sorted(self.follow), np.intp)])
+        return np.concatenate([self._core.eos, np.array(sorted(self.follow | self._ends), np.intp)])
 
     @cached_property
     def nothing(self) -> Mask:

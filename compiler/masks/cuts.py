@@ -8,7 +8,7 @@ means that the automaton accepts the text before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
@@ -48,6 +48,12 @@ class Written:
             found.append(at.token if isinstance(at.token, bytes) else vocabulary.tokens[at.token])
             at = at.before
         return found[::-1]
+
+
+def special_ends(phrases: tuple[StopPhrase, ...], named: Mapping[str, int]) -> frozenset[int]:
+    """The special tokens that stop phrases name. They write no text, so that a phrase never meets them: where the formula holds they end
+    the text as end-of-text does."""
+    return frozenset(named[phrase.text] for phrase in phrases if phrase.text is not None and phrase.text in named)
 
 
 def fixed_cut(phrases: tuple[StopPhrase, ...]) -> int | None:

@@ -187,6 +187,9 @@ class HoleRun:
         if token_id in self.vocabulary.eos_ids:
             self.reason = "eos"
             return token
+        if self._is_special_stop(token_id):
+            self.reason = "stop"
+            return token
         self._ids.append(token_id)
         if self._healing is not None:
             self._heal(self._healing, token_id)
@@ -198,7 +201,7 @@ class HoleRun:
     def record(self, token: TokenResult, healed: bytes = b"") -> None:
         """Take a token that was chosen elsewhere, by whoever has the constraint. healed: what was taken back, for the first one."""
         self.tokens.append(token)
-        if token.id not in self.vocabulary.eos_ids:
+        if token.id not in self.vocabulary.eos_ids and not self._is_special_stop(token.id):
             if not self._ids:
                 self._own = len(healed)
             self._ids.append(token.id)
@@ -206,7 +209,8 @@ class HoleRun:
     def conclude(self, reason: FinishReason, cut: int) -> None:
         """End the hole as it ended elsewhere, with so many bytes cut. A stop without one of the phrases was the text that follows."""
         self._cut = cut
-        self.reason = "follow" if reason == "stop" and not self._by_phrase() else reason
+        stopped = reason == "stop" and not (self.tokens and self._is_special_stop(self.tokens[-1].id))
+        self.reason = "follow" if stopped and not self._by_phrase() else reason
 
     def _heal(self, first: Healing, token_id: int) -> None:
         """Take the first token, which covers the prompt's end."""
@@ -233,6 +237,10 @@ class HoleRun:
             kept -= len(self.vocabulary.tokens[ids.pop()])
         tail = data[max(kept, 0) :]
         return Written(tuple(ids), tail.decode("utf-8", "replace"), data.decode("utf-8", "replace"), bool(ids and self._own))
+
+    def _is_special_stop(self, token_id: int) -> bool:
+        """A special token that a stop names: where phrases constrain a hole, no other is allowed. It is no part of what was written."""
+        return bool(self._phrases) and token_id in self.vocabulary.special
 
     def _taken(self, state: State | None, token_id: int) -> State:
         if state is None:

@@ -11,7 +11,7 @@ where a stop's cut depends on them. An ended text is `(ENDED, cut, 0, None)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,7 @@ from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.core import Core, agrees, core_of
 from lmqlc.compiler.masks.counters import Horizon
-from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes
+from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes, special_ends
 from lmqlc.compiler.masks.first_token import value_behind, values_behind
 from lmqlc.compiler.masks.forms import Mask
 from lmqlc.compiler.masks.interface import Bits, Ids
@@ -39,7 +39,10 @@ class TokenAutomaton:
 
     exact = True
 
-    def __init__(self, core: Core, *, max_tokens: int | None, follow: str, encode: Encode | None) -> None:
+    def __init__(
+        self, core: Core, *, max_tokens: int | None, follow: str, encode: Encode | None, ends: frozenset[int] = frozenset()
+    ) -> None:
+        """ends: special tokens that end the text as end-of-text does."""
         self.core = core
         self.vocabulary = core.vocabulary
         self.max_tokens = max_tokens
@@ -48,8 +51,8 @@ class TokenAutomaton:
         self._width = len(core.vocabulary)
         self._states = core.steps.states
         self._horizon = Horizon(core.steps, core.costs, max_tokens)
-        self._masks = core.masks(follow)
-        self._eos = frozenset(core.eos.tolist())
+        self._masks = core.masks(follow, ends)
+        self._eos = ends.union(core.eos.tolist())
         self._cut = fixed_cut(core.automaton.phrases)
         self._limit = core.automaton.char_limit or 0
         self._seen: dict[State, Bits] = {}
@@ -224,12 +227,16 @@ def link(
     ids as the model's tokenizer does it in the middle of a text; without it `forced` is always empty.
     Raises UnsatisfiableConstraint where no tokens of the vocabulary, within `max_tokens`, make a valid text.
     """
-    return finished(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow, encode=encode)
+    return finished(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow, encode=encode, named=vocabulary.named)
 
 
-def finished(core: Core, *, max_tokens: int | None, follow: str | None, encode: Encode | None) -> TokenAutomaton:
-    """The automaton of one hole on a core; arguments and errors as for `link`."""
-    linked = TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode)
+def finished(
+    core: Core, *, max_tokens: int | None, follow: str | None, encode: Encode | None, named: Mapping[str, int] | None = None
+) -> TokenAutomaton:
+    """The automaton of one hole on a core; arguments and errors as for `link`. named: `Vocabulary.named`, where a core may be shared by
+    vocabularies that differ in it."""
+    ends = special_ends(core.automaton.phrases, core.vocabulary.named if named is None else named)
+    linked = TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode, ends=ends)
     if not linked.satisfiable():
         bound = "" if max_tokens is None else f" of at most {max_tokens} tokens"
         raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")

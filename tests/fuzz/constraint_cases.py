@@ -28,7 +28,7 @@ LOOKS = ["(?=%s)", "(?!%s)", "(?=.*%s)", "(?!.*%s)", r"(?<=%s)", r"(?<!%s)", r"\
 FLAGS = ["", "", "", "(?i)", "(?s)", "(?m)", "(?a)", "(?is)"]
 SMALL = [1, 1, 2, 2, 2, 3, 3, 5, 8, 13, 31]
 BIG = [*SMALL, 100, 1000, 100_000]
-HARD = 0.25
+HARD = 0.1
 """The share of cases with large counts and deep nesting."""
 UNITS: list[c.Unit] = ["chars", "words", "sentences", "tokens"]
 OPS: list[c.Op] = ["<", "<=", "==", "!=", ">=", ">"]
