@@ -264,6 +264,9 @@ def _conditions(item: Any) -> list[tuple[str, Any]]:
     """The conditions of one piece of metadata, by name."""
     if type(item).__module__.split(".")[0] not in ("annotated_types", "pydantic"):
         return []
+    inside = getattr(item, "metadata", None)
+    if isinstance(inside, list):  # pydantic's `Field(ge=0)`
+        return [pair for part in inside for pair in _conditions(part)]
     found = vars(item) if hasattr(item, "__dict__") else {name: getattr(item, name) for name in getattr(item, "__slots__", ())}
     pairs = list(found.items()) or list(getattr(item, "_asdict", dict)().items())
     return [(name, value) for name, value in pairs if value is not None and not name.startswith("_")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 
@@ -76,16 +77,28 @@ def _hole(program: Program, hole: HoleIR, stage: str) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
+def known_constraint(program: Program, hole: HoleIR) -> Constraint | None:
+    """A hole's constraint, its type's condition included; None where it is known only when the program runs."""
+    from lmqlc.runtime.link import whole_constraint
+    from lmqlc.static_types import static_types
+
+    if hole.slots or hole.distribution:
+        return None
+    if not hole.has_type:
+        return whole_constraint(hole.constraint, (), None)
+    types = static_types(program)
+    return whole_constraint(hole.constraint, (), types[hole.index]) if hole.index in types else None
+
+
 def language(program: Program, hole: HoleIR) -> TextAutomaton:
     """The automaton of a hole's texts. Raises UnsupportedConstraint where it is known only when the program runs, or not regular."""
     from lmqlc.compiler.masks.compose import is_regular
-    from lmqlc.runtime.link import Place, text_automaton, whole_constraint
-    from lmqlc.runtime.stored import is_static
+    from lmqlc.runtime.link import Place, text_automaton
 
-    if not is_static(hole):
+    constraint = known_constraint(program, hole)
+    if constraint is None:
         waits = ", ".join((*(f"`{slot}`" for slot in hole.slots), *(["its type"] if hole.has_type else [])))
         raise UnsupportedConstraint(f"the language of `{hole.name}` is known when it is reached: it depends on {waits or 'its options'}")
-    constraint = whole_constraint(hole.constraint, (), None)
     if not is_regular(constraint):
         reason = "a grammar, a recursive schema or a Python function takes part"
         raise UnsupportedConstraint(f"the language of `{hole.name}` has no automaton: {reason}")

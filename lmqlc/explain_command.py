@@ -10,8 +10,9 @@ from pathlib import Path
 from lmqlc.backends.base import Tokenizer
 from lmqlc.backends.text import TextAbilities
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR, Program
-from lmqlc.emitting import language
+from lmqlc.emitting import known_constraint, language
 from lmqlc.grammar.errors import LmqlCompileError, LmqlError
 from lmqlc.run_command import compiled_query
 from lmqlc.terminal import visible
@@ -67,8 +68,6 @@ def _hole(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> I
     from lmqlc.compiler.constraints import TRUE
     from lmqlc.compiler.ir_print import print_constraint
     from lmqlc.compiler.masks.compose import is_regular
-    from lmqlc.runtime.link import whole_constraint
-    from lmqlc.runtime.stored import is_static
 
     if hole.constraint != TRUE:
         yield from _field("constraint", *print_constraint(hole.constraint).strip("\n").splitlines())
@@ -76,16 +75,26 @@ def _hole(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> I
         yield from _field("followed by", repr(hole.follow))
     if hole.distribution:
         yield from _field("guarantee", "exact; the options of its distribution are scored, nothing is decoded")
-    elif not is_static(hole):
+        return
+    constraint = known_constraint(program, hole)
+    if constraint is None:
         yield from _field("depends on", *hole.slots, *(["its type"] if hole.has_type else []))
         yield from _field("guarantee", "found when the hole is reached, where these are known")
-    elif whole_constraint(hole.constraint, (), None) == TRUE:
+    elif constraint == TRUE:
         yield from _field("guarantee", "none is needed: the model's own words, up to end-of-text or the budget")
-    elif not is_regular(whole_constraint(hole.constraint, (), None)):
-        reason = "a grammar, a recursive schema or a Python function takes part"
-        yield from _field("guarantee", f"checked token by token, not exact: {reason}; the result is checked again at the end")
     else:
-        yield from _regular(hole, program, tokenizers)
+        try:
+            automaton = language(program, hole) if is_regular(constraint) else None
+        except LmqlError as problem:
+            if not hole.has_type:
+                raise
+            yield from _field("problem", *str(problem).splitlines())
+            return
+        if automaton is None:
+            reason = "a grammar, a recursive schema or a Python function takes part"
+            yield from _field("guarantee", f"checked token by token, not exact: {reason}; the result is checked again at the end")
+        else:
+            yield from _regular(hole, constraint, automaton, program, tokenizers)
 
 
 def _at_server(hole: HoleIR, program: Program, abilities: TextAbilities) -> str:
@@ -95,30 +104,31 @@ def _at_server(hole: HoleIR, program: Program, abilities: TextAbilities) -> str:
 
 
 def _held(hole: HoleIR, program: Program, abilities: TextAbilities) -> str:
-    from lmqlc.runtime.link import Place, whole_constraint
-    from lmqlc.runtime.stored import is_static
+    from lmqlc.runtime.link import Place
     from lmqlc.runtime.text_plan import demand_of, guarantee, plan_of
 
     if hole.distribution:
         return "the log-probabilities of the options are asked for, where the server gives them"
-    if not is_static(hole):
+    constraint = known_constraint(program, hole)
+    if constraint is None:
         return f"{abilities.level}, as found when the hole is reached"
     try:
-        demand = demand_of(whole_constraint(hole.constraint, (), None), Place(None, hole.follow, False, program.source))
+        demand = demand_of(constraint, Place(None, hole.follow, False, program.source))
     except LmqlError as error:
         return f"refused: {error.diagnostics[0].message if error.diagnostics else error.message}"
     return guarantee(demand, plan_of(demand, abilities))
 
 
-def _regular(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> Iterator[str]:
+def _regular(
+    hole: HoleIR, constraint: Constraint, automaton: TextAutomaton, program: Program, tokenizers: dict[str, Tokenizer]
+) -> Iterator[str]:
     from lmqlc.compiler.automata.query import examples, sample
 
-    automaton = language(program, hole)
     yield from _field("language", *_pattern(automaton))
     yield from _field("guarantee", "exact masks: every token that can still succeed is allowed, and no other")
     yield from _field("automaton", _size(automaton))
     for name, tokenizer in tokenizers.items():
-        yield from _field("tokens", f"{_linked(hole, program, tokenizer)} ({name})")
+        yield from _field("tokens", f"{_linked(hole, constraint, program, tokenizer)} ({name})")
     yield from _field("shortest", *map(_shown, examples(automaton, EXAMPLES)))
     rng = random.Random(0)  # noqa: S311 - examples, the same ones every time
     texts = dict.fromkeys(sample(automaton, rng) for _ in range(_TRIES))
@@ -162,13 +172,12 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what if number == 1 else many}"
 
 
-def _linked(hole: HoleIR, program: Program, tokenizer: Tokenizer) -> str:
+def _linked(hole: HoleIR, constraint: Constraint, program: Program, tokenizer: Tokenizer) -> str:
     """The size of a hole's tables over a vocabulary; for vocabularies that cannot write any text, what is wrong."""
     from lmqlc.compiler.masks.store import to_arrays
     from lmqlc.compiler.masks.token_automaton import TokenAutomaton
-    from lmqlc.runtime.link import Place, link_text, whole_constraint
+    from lmqlc.runtime.link import Place, link_text
 
-    constraint = whole_constraint(hole.constraint, (), None)
     try:
         linked = link_text(constraint, tokenizer, Place(follow=hole.follow, source=program.source))
     except LmqlError as error:

@@ -7,8 +7,9 @@ within every budget that it fits in.
 from __future__ import annotations
 
 import codecs
+import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -209,6 +210,73 @@ class TestSets:
         assert model.calls == []
         with pytest.raises(UnsatisfiableConstraint):
             lmqlc.compile('"[X]" where X in []\n')
+
+
+def ways(automaton: Any, path: tuple[int, ...], state: Any) -> Iterator[tuple[int, ...]]:
+    """Every way of tokens from a state to the end of a text."""
+    if automaton.stopped(state) is not None:
+        yield path
+        return
+    for token in tokens_of(automaton.mask(state)):
+        yield from ways(automaton, (*path, token), automaton.advance(state, token))
+
+
+def tokens_of(mask: Any) -> list[int]:
+    return [32 * at + bit for at, word in enumerate(mask.tolist()) for bit in range(32) if word >> bit & 1]
+
+
+def score(path: tuple[int, ...]) -> float:
+    """A made-up log-probability of a way; of the same length, ways begin differently at first."""
+    return -sum(random.Random(str(path[: at + 1])).random() for at in range(len(path)))
+
+
+class TestBeams:
+    MEMBERS = ("car", "cart", "carton", "cat", "日本", "日本語", "😀")
+    WORDS = ("ca", "car", "art", "on", "日", "本語")
+
+    def beams(self, width: int) -> list[tuple[int, ...]]:
+        """The ends that a beam search of some width comes to, best first; all branches hold states of one automaton."""
+        automaton = lmqlc.token_automaton("X in members", tokenizer=ByteTokenizer(self.WORDS), env={"members": self.MEMBERS})
+        live: list[tuple[tuple[int, ...], Any]] = [((), automaton.start())]
+        ended: list[tuple[int, ...]] = []
+        while live:
+            longer = [
+                ((*path, token), automaton.advance(state, token)) for path, state in live for token in tokens_of(automaton.mask(state))
+            ]
+            assert all(state is not None for _, state in longer)
+            ended += [path for path, state in longer if automaton.stopped(state) is not None]
+            going = [branch for branch in longer if automaton.stopped(branch[1]) is None]
+            live = sorted(going, key=lambda branch: score(branch[0]), reverse=True)[:width]
+        return sorted(ended, key=score, reverse=True)
+
+    def text(self, path: tuple[int, ...]) -> str:
+        return ByteTokenizer(self.WORDS).decode(path)
+
+    @pytest.mark.parametrize("width", [1, 2, 3, 8])
+    def test_beam_with_in_ends_every_branch_in_the_set(self, width: int) -> None:
+        found = self.beams(width)
+        assert found
+        assert {self.text(path) for path in found} <= set(self.MEMBERS)
+
+    def test_beam_with_in_finds_the_best_member(self) -> None:
+        """A beam that is wide enough sees every way to write every member, prefixes of others and split characters included."""
+        automaton = lmqlc.token_automaton("X in members", tokenizer=ByteTokenizer(self.WORDS), env={"members": self.MEMBERS})
+        every = sorted(ways(automaton, (), automaton.start()), key=score, reverse=True)
+        assert self.beams(10_000) == every
+        assert {self.text(path) for path in every} == set(self.MEMBERS)
+
+    def test_branches_do_not_disturb_each_other(self) -> None:
+        """What one branch asks of the automaton changes nothing for another, in whatever order they ask."""
+        automaton = lmqlc.token_automaton("X in members", tokenizer=ByteTokenizer(self.WORDS), env={"members": self.MEMBERS})
+        seen: dict[Any, bytes] = {}
+        for seed in SEEDS:
+            dice, branches = random.Random(seed), [automaton.start()] * 5
+            for _ in range(40):
+                at = dice.randrange(5)
+                mask = automaton.mask(branches[at])
+                assert seen.setdefault(branches[at], mask.tobytes()) == mask.tobytes()
+                tokens = tokens_of(mask)
+                branches[at] = automaton.advance(branches[at], dice.choice(tokens)) if tokens else automaton.start()
 
 
 class TestContainment:
