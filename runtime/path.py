@@ -43,7 +43,9 @@ class Path:
 
     async def arrive(self) -> Site | Interpreter:
         """Where the program comes to next. Raises what the program raises."""
-        return await self._arrival
+        at = await self._arrival
+        self._arrival = asyncio.get_running_loop().create_future()  # the site must not be kept from here
+        return at
 
     async def decode(self, opened: OpenedHole) -> HoleRun:
         """Wait at a hole; its decoding."""
@@ -57,7 +59,6 @@ class Path:
     def go_on(self, hole: HoleRun) -> None:
         """Leave the hole where the program waits."""
         assert self._waiting is not None
-        self._arrival = asyncio.get_running_loop().create_future()
         self._waiting.set_result(hole)
 
     def abandon(self) -> None:

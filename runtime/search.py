@@ -85,7 +85,7 @@ class Search:
         self._effects = effects
         self._environment = environment
         self._complete = complete
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Path] = {}
         self._ends = 0
         self._rows: weakref.WeakKeyDictionary[HoleRun, Logits] = weakref.WeakKeyDictionary()
 
@@ -159,8 +159,8 @@ class Search:
     def _path(self, effects: Effects) -> Path:
         path = Path(self._run, self._program, effects)
         task = asyncio.ensure_future(path.run(self._environment()))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = path
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return path
 
     async def _arrived(self, branch: Branch, path: Path) -> Branch:
@@ -183,7 +183,8 @@ class Search:
     async def close(self) -> None:
         """End the programs that still wait; the effects they would have are left out."""
         tasks = list(self._tasks)
-        for task in tasks:
+        for task, path in list(self._tasks.items()):
+            path.abandon()
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 

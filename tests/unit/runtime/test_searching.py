@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lmqlc
 from lmqlc.backends.base import Vocabulary
 from lmqlc.backends.scripted import RandomBackend, log_softmax
+from lmqlc.grammar.errors import LmqlCompileError, LmqlError
+from lmqlc.runtime.decoders.candidates import top
 
 TOKENS = [b"", b"a", b"b", b"ab", b"c"]
 
@@ -217,3 +222,247 @@ def test_narrow_searches_do_what_their_definition_says(plan: Plan, seed: int, n:
         plan, seed, "beam", n=n, length_penalty=penalty
     )
     assert decoded(plan, seed, "beam", n=1) == decoded(plan, seed, "argmax") or penalty
+
+
+def test_scores_are_the_models_own_and_order_the_results() -> None:
+    def plan(values: tuple[str, ...]) -> tuple[str, list[str]] | None:
+        return ("ab", ["a", "ab", "b", "ca"]) if not values else ("c", ["b", "c"]) if len(values) < 2 else None
+
+    results = lmqlc.run_sync(PROGRAM.replace("return values\n", ""), plan=plan, model=model(5), decoder="beam", n=9, token_healing=False)
+    every = {(node.values, node.length): node.score for node in exhaustive(plan, model(5))}
+    assert len(results) == 9
+    scores = [result.score for result in results]
+    assert scores == sorted(scores, reverse=True)
+    for result in results:
+        values = tuple(hole.value for hole in result.holes)
+        assert any(math.isclose(result.score, score, abs_tol=1e-5) for (found, _), score in every.items() if found == values)
+        assert result.prompt == "ab" + values[0] + "c" + values[1]
+
+
+def test_penalties_change_what_is_chosen_and_not_what_is_reported() -> None:
+    arguments = {"model": model(2), "max_tokens": 6, "token_healing": False}
+    plain = lmqlc.run_sync("'ab[X]'", decoder="beam", n=2, **arguments)
+    other = lmqlc.run_sync("'ab[X]'", decoder="beam", n=2, frequency_penalty=9.0, **arguments)
+    assert [result.prompt for result in plain] != [result.prompt for result in other]
+    for result in other:
+        ids, total = [3], 0.0  # "ab"
+        for token in result.holes[0].tokens:
+            total += log_softmax(model(2).row(tuple(ids)))[token.id]
+            ids.append(token.id)
+        assert math.isclose(result.score, total, abs_tol=1e-4)
+
+
+def test_one_model_call_for_each_step_of_all_branches() -> None:
+    backend = model(3)
+    lmqlc.run_sync("'ab[X]'", model=backend, decoder="beam", n=4, max_tokens=8, token_healing=False)
+    assert len(backend.calls) <= 8
+    assert {len(call.sequences) for call in backend.calls[1:]} <= {1, 2, 3, 4}
+    assert len(backend.calls[0].sequences) == 1
+    backend = model(3)
+    lmqlc.run_sync("'ab[X]'", model=backend, decoder="sample", n=4, seed=1, max_tokens=8, token_healing=False)
+    assert len(backend.calls) <= 8
+    assert {len(call.sequences) for call in backend.calls[:1]} == {4}
+
+
+def drawn(**arguments: Any) -> list[str]:
+    result = lmqlc.run_sync("'ab[X]'", model=model(1), max_tokens=2, token_healing=False, **arguments)
+    return [one.holes[0].text for one in (result if isinstance(result, list) else [result])]
+
+
+@pytest.mark.parametrize("decoder", ["sample", "beam_sample"])
+def test_samples_follow_the_models_distribution(decoder: str) -> None:
+    """Pearson's chi-square of two-token texts drawn one by one (n=1), by the exact probabilities at temperature 1.5."""
+    expected: dict[tuple[int, ...], float] = {}
+    for one, p in enumerate(_tempered(model(1).row((3,)))):
+        if one == 0:
+            expected[(0,)] = p
+        else:
+            expected |= {(one, two): p * q for two, q in enumerate(_tempered(model(1).row((3, one))))}
+    count, seen = 600, dict.fromkeys(expected, 0)
+    for seed in range(count):
+        result = lmqlc.run_sync(
+            "'ab[X]'", model=model(1), max_tokens=2, token_healing=False, decoder=decoder, temperature=1.5, seed=seed, n=1
+        )
+        seen[tuple(token.id for token in result.holes[0].tokens)] += 1
+    likely = [key for key, p in expected.items() if p * count >= 5]
+    rest = 1 - sum(expected[key] for key in likely)
+    statistic = sum((seen[key] - expected[key] * count) ** 2 / (expected[key] * count) for key in likely)
+    statistic += (count - sum(seen[key] for key in likely) - rest * count) ** 2 / max(rest * count, 1)
+    assert len(likely) >= 6
+    assert statistic < len(likely) + 4 * math.sqrt(2 * len(likely))  # mean and four standard deviations of the distribution
+
+
+def _tempered(row: np.ndarray) -> np.ndarray:
+    weights = np.exp((row.astype(np.float64) - row.max()) / 1.5)
+    return weights / weights.sum()
+
+
+def test_draws_without_replacement_are_plackett_luces() -> None:
+    from lmqlc.runtime.decoders.beam_sample import draw
+    from lmqlc.runtime.search import Branch
+
+    branches = [Branch(-0.5, 0, 0), Branch(-1.0, 0, 0)]
+    rows = [np.log(np.array([0.5, 0.2, 0.3], np.float32)), np.log(np.array([0.1, 0.6, 0.3], np.float32))]
+    weights = {(b, t): math.exp((branches[b].score + rows[b][t]) / 2.0) for b in range(2) for t in range(3)}
+    total = sum(weights.values())
+    count, seen = 4000, dict.fromkeys(((x, y) for x in weights for y in weights if x != y), 0)
+    random = np.random.default_rng(8)
+    for _ in range(count):
+        found = draw(branches, rows, 9, 2.0, random)
+        keys = [(branches.index(c.branch), c.token) for c in found]
+        assert sorted(keys) == sorted(weights)
+        seen[(keys[0], keys[1])] += 1
+    expected = {(x, y): count * weights[x] / total * weights[y] / (total - weights[x]) for x, y in seen}
+    statistic = sum((seen[key] - expected[key]) ** 2 / expected[key] for key in seen)
+    assert statistic < len(seen) + 4 * math.sqrt(2 * len(seen))
+
+
+def test_the_same_seed_gives_the_same_beams() -> None:
+    one, two, three = (drawn(decoder="beam_sample", n=3, temperature=1.5, seed=seed) for seed in (4, 4, 5))
+    assert one == two
+    assert [drawn(decoder="beam_sample", n=3, temperature=1.5, seed=seed) for seed in range(5)] != [one] * 5
+    assert len(three) == 3
+
+
+@CHECK
+@given(st.lists(st.sampled_from([0.0, 1.0, -2.0, 3.5, -math.inf]), min_size=1, max_size=400), st.integers(1, 9))
+def test_top_is_a_stable_sort(values: list[float], count: int) -> None:
+    row = np.array(values, np.float32)
+    expected = [i for i in np.argsort(-row, kind="stable")[:count] if np.isfinite(row[i])]
+    assert list(top(row, count)) == expected
+
+
+# -- programs ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_effects_of_branches_happen_once_each(capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[Any] = []
+
+    def tool(*args: Any) -> int:
+        calls.append(args)
+        return len(calls)
+
+    text = """
+first = tool("start")
+"ab[X]" where X in ["a", "b", "c"]
+second = tool(X)
+"c[Y]" where Y in ["a", "b"]
+print(X, Y)
+return X, Y, first, second
+"""
+    results = lmqlc.run_sync(text, tool=tool, model=model(1), decoder="beam", n=6, token_healing=False)
+    assert sorted((x, y) for x, y, _, _ in results) == [(x, y) for x in "abc" for y in "ab"]
+    assert calls[0] == ("start",)
+    assert sorted(calls[1:]) == [("a",), ("b",), ("c",)]
+    assert all(first == 1 and calls[second - 1] == (x,) for x, _, first, second in results)
+    assert sorted(capsys.readouterr().out.split()) == sorted("".join(f"{x}{y}" for x, y, _, _ in results))
+
+
+def test_branches_that_are_dropped_do_nothing_more(capsys: pytest.CaptureFixture[str]) -> None:
+    text = """
+"ab[X]" where X in ["a", "b", "c"]
+try:
+    "c[Y]" where len(Y) == 4
+finally:
+    print("ended", X)
+"""
+    dropped = 0
+    for seed in range(5):
+        results = lmqlc.run_sync(text, model=model(seed), decoder="beam", n=3, token_healing=False)
+        ended = set(capsys.readouterr().out.splitlines())
+        assert ended == {f"ended {result.variables['X']}" for result in results}
+        dropped += len(ended) < 3
+    assert dropped
+
+
+def test_errors_come_out_with_what_their_branch_had_produced() -> None:
+    text = "'ab[X]' where X in ['a', 'b']\nif X == 'b':\n    raise KeyError(X)\n'c[Y]' where len(Y) == 1"
+    with pytest.raises(KeyError) as caught:
+        lmqlc.run_sync(text, model=model(1), decoder="beam", n=2, token_healing=False)
+    assert caught.value.lmql_result.variables == {"X": "b"}  # type: ignore[attr-defined]
+    assert caught.value.lmql_result.prompt == "abb"  # type: ignore[attr-defined]
+
+
+def test_nested_queries_types_decorators_and_distributions() -> None:
+    text = """
+from typing import Literal
+seen, streamed = [], []
+def note(value, text):
+    seen.append(text)
+    return value + "c"
+@lmql.decorators.streaming
+def watch(text): streamed.append(text)
+@lmql.query
+def inner(k):
+    '''lmql
+    "a[A]" where A in ["a", "b"]
+    "c[B: Literal['a', 'bc']]"
+    return A + B + k
+    '''
+"ab[V: inner('c')]"
+"[@watch @note W]" where W in ["ab", "ca"]
+"b[Z]" distribution Z in ["a", "b"]
+return V, W, seen, streamed, Z
+"""
+    results = lmqlc.run_sync(text, model=model(4), decoder="beam", n=8, token_healing=False)
+    assert len(results) == 8
+    for v, w, seen, streamed, z in results:
+        assert v in ("aac", "abcc", "bac", "bbcc") and w in ("abc", "cac") and z in "ab"
+        assert seen == [w[:-1]]
+        assert streamed[-1] == w[:-1]
+        assert all(w.startswith(part) for part in streamed)
+
+
+def test_events_are_those_of_the_results() -> None:
+    events = list(lmqlc.stream("'ab[X]' where X in ['a', 'b', 'ca']", model=model(1), decoder="beam", n=2, token_healing=False))
+    results = events[-1].results
+    for number, result in enumerate(results):
+        shown = [event for event in events[:-1] if event.branch == number]
+        texts = [getattr(event, "text", "") or getattr(event, "rest", "") for event in shown]
+        assert "".join(texts) == result.prompt
+
+
+def test_max_len_ends_a_branch_and_keeps_it() -> None:
+    results = lmqlc.run_sync("'ab[X]'\n'a[Y]'", model=model(3), decoder="beam", n=3, max_len=4, token_healing=False)
+    assert {result.finish_reason for result in results} <= {"length", "end"}
+    assert any(result.finish_reason == "length" for result in results)
+
+
+def test_what_cannot_be_searched_is_an_error() -> None:
+    with pytest.raises(LmqlError, match="another task"):
+        lmqlc.run_sync("import asyncio\nasync def f():\n    '[X]'\nawait asyncio.gather(f())", model=model(1), decoder="beam", n=2)
+    with pytest.raises(LmqlCompileError, match="must give a list of finished branches"):
+        lmqlc.run_sync("async def mine(search, live): return live\nmine\n    '[X]'", model=model(1))
+    with pytest.raises(LmqlCompileError, match="is no decoder"):
+        lmqlc.run_sync("mine = 3\nmine\n    '[X]'", model=model(1))
+    with pytest.raises(LmqlCompileError, match="needs a value for `width`"):
+        lmqlc.run_sync("async def mine(search, live, width): return live\nmine\n    '[X]'", model=model(1))
+
+
+def test_decoders_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmqlc.runtime import decoders
+
+    class Point:
+        name, value = "greedy", "elsewhere:greedy"
+
+        @staticmethod
+        def load() -> Any:
+            async def greedy(search: Any, live: list[Any], temperature: float = 0.0) -> list[Any]:
+                while not live[0].finished:
+                    (row,) = await search.scores(live)
+                    token = int(row.argmax())
+                    live = await search.settle([search.grow(live[0], token, live[0].score + float(row[token]))])
+                return live
+
+            return greedy
+
+    def entry_points(*, group: str, name: str | None = None) -> list[Any]:
+        return [Point] if group == decoders.GROUP and name in (None, "greedy") else []
+
+    monkeypatch.setattr(decoders, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    text = "greedy(temperature=1.0)\n    'ab[X]' where len(X) == 3\n    'c[Y]' where len(Y) == 2\n"
+    argmax = lmqlc.run_sync(text, model=model(1), decoder="argmax", token_healing=False)
+    assert lmqlc.run_sync(text, model=model(1), token_healing=False).prompt == argmax.prompt
+    with pytest.raises(LmqlCompileError, match="takes no argument `width`"):
+        lmqlc.run_sync("greedy(width=1)\n    'ab[X]'\n", model=model(1))
