@@ -38,7 +38,8 @@ def _check_arguments(header: Header, known: dict[str, Kind], findings: Findings)
 def _argument_hint(name: str, decoder: str, known: dict[str, Kind]) -> str:
     others = [f"`{other}`" for other, options in DECODERS.items() if other != decoder and name in options]
     if others:
-        return f"{' and '.join(others)} {'takes' if len(others) == 1 else 'take'} it"
+        listed = ", ".join(others[:-1]) + " and " + others[-1] if len(others) > 1 else others[0]
+        return f"{listed} {'takes' if len(others) == 1 else 'take'} it"
     return did_you_mean(name, known) or f"it takes {', '.join(sorted(known))}"
 
 
