@@ -83,8 +83,8 @@ class Engine:
         self.causal = bool((first[0] - first[1]).abs().max() <= 2e-3 * first.abs().max())
 
     def goes_on(self, sequences: Sequence[list[int]]) -> bool:
-        """The sequences are those read last, each with one more token."""
-        return self._branches.newest_are([ids[:-1] for ids in sequences])
+        """The sequences are known, each but for its last token."""
+        return self._branches.newest_are([ids[:-1] for ids in sequences]) or (self.cache_kind == "shared" and self.has_read(sequences))
 
     def joins(self, sequences: Sequence[list[int]]) -> bool:
         """The sequences run as one batch, once all of each but its last id has been read."""

@@ -74,6 +74,19 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
         return layer
 
+    def picked(self, rows: torch.Tensor) -> GrowingLayer:
+        """Another layer of the model, which begins with some rows of this one, in room of its own."""
+        if self.keys.numel() < _SMALL:
+            return self.like(self.keys.index_select(0, rows), self.values.index_select(0, rows))
+        before = self.keys.shape[2]
+        rooms = []
+        for old in (self.keys, self.values):
+            rooms.append(old.new_empty((len(rows), old.shape[1], before + max(_SPARE, before // 4), old.shape[3])))
+            torch.index_select(old, 0, rows, out=rooms[-1][:, :, :before])
+        layer = self.like(rooms[0][:, :, :before], rooms[1][:, :, :before])
+        layer._room = (rooms[0], rooms[1])
+        return layer
+
 
 def growing_cache(layers: list[GrowingLayer]) -> DynamicCache:
     """A cache of these layers."""

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from lmqlc.backends.base import DEFAULT_CACHE_BYTES
 from lmqlc.backends.growing import GrowingLayer, growing_cache
 from lmqlc.backends.prefix_tree import Node, PrefixTree
@@ -49,11 +51,15 @@ def repeated(branch: Branch, rows: int) -> Any:
 def gather(branches: Sequence[Branch]) -> tuple[Any, list[int]]:
     """One cache with a row for each branch, all of it read, shorter ones padded on the left; and the padding of each row.
 
-    A cache whose rows are exactly the branches is taken over as it is.
+    A cache whose rows are exactly the branches is taken over as it is; where all are rows of one cache, to its end, rows are copied whole.
     """
     longest = max(len(branch.ids) for branch in branches)
     if _is_whole(branches, longest):
         return branches[0].cache, [branch.pad for branch in branches]
+    if _are_rows(branches):
+        layers = branches[0].cache.layers
+        rows = torch.tensor([branch.row for branch in branches], device=layers[0].keys.device)
+        return growing_cache([layer.picked(rows) for layer in layers]), [branch.pad for branch in branches]
     pads = [longest - len(branch.ids) for branch in branches]
     layers = [_gathered(index, branches, pads) for index in range(len(branches[0].cache.layers))]
     return growing_cache(layers), pads
@@ -66,6 +72,13 @@ def _is_whole(branches: Sequence[Branch], longest: int) -> bool:
     if keys.shape[0] != len(branches) or keys.shape[2] != longest:
         return False
     return all(b.cache is cache and b.row == i and b.pad + len(b.ids) == longest for i, b in enumerate(branches))
+
+
+def _are_rows(branches: Sequence[Branch]) -> bool:
+    """Whether the branches are rows of one cache, each to its end, the longest one without padding."""
+    cache = branches[0].cache
+    end = cache.layers[0].keys.shape[2]
+    return min(b.pad for b in branches) == 0 and all(b.cache is cache and b.pad + len(b.ids) == end for b in branches)
 
 
 def _gathered(index: int, branches: Sequence[Branch], pads: Sequence[int]) -> GrowingLayer:

@@ -7,7 +7,8 @@ of 128 and 4,096 tokens, `124m` is the size of GPT-2 itself: 12 layers of 768 an
 program is run once before it is measured, so that its masks are known; keys and values are forgotten between runs, so that every run
 reads its prompt.
 
-A row is one program. `generate` beside it produces as many tokens after the same prompt, whatever they are: greedily, or as many samples.
+A row is one program. `generate` beside it produces as many tokens after the same prompt, whatever they are: greedily, or as many
+samples or beams.
 Times are medians over the runs: CPU time of the process by default, which other processes on the machine disturb less than the clock.
 "own" is the time outside of the model's forward passes, per token and branch. The tokens of a distribution are those of its best option.
 """
@@ -49,12 +50,13 @@ VOCABULARIES = {"small": 4096, "124m": 50_257}
 
 @dataclass(frozen=True)
 class Row:
-    """One program. samples: how many branches it has, and sequences `generate` makes at a time."""
+    """One program. branches: how many it has, and sequences `generate` makes at a time; `beams`: they are those of a beam search."""
 
     name: str
     program: str
     max_tokens: int | None = None
-    samples: int = 1
+    branches: int = 1
+    beams: bool = False
 
 
 ROWS = (
@@ -65,6 +67,7 @@ ROWS = (
     Row("choice of 20", f"'{PROMPT} with [X]' where X in {NAMES.split(', ')!r}"),
     Row("JSON record of three", RECORD),
     Row("sample(n=4), 32 tokens", f"sample(n=4, seed=1)\n    '{PROMPT}[X]'", 32, 4),
+    Row("beam(n=4), 32 tokens", f"beam(n=4)\n    '{PROMPT}[X]'", 32, 4, beams=True),
     Row("distribution over five", f"argmax\n    '{PROMPT} [X]'\ndistribution X in {NAMES.split(', ')[:5]!r}"),
 )
 
@@ -179,9 +182,12 @@ class Bench:
     def generated(self, tokens: int, row: Row) -> int:
         """Tokens of one call of `generate`."""
         ids = self._hf_tokenizer(PROMPT, return_tensors="pt").input_ids
-        count = tokens // row.samples
-        arguments: dict[str, Any] = {"attention_mask": torch.ones_like(ids), "pad_token_id": 0, "eos_token_id": []}
-        arguments |= {"do_sample": row.samples > 1, "num_return_sequences": row.samples, "max_new_tokens": count, "min_new_tokens": count}
+        count = tokens // row.branches
+        arguments: dict[str, Any] = {"attention_mask": torch.ones_like(ids), "pad_token_id": 1, "eos_token_id": []}
+        arguments |= {"num_return_sequences": row.branches, "max_new_tokens": count, "min_new_tokens": count}
+        arguments |= (
+            {"num_beams": row.branches, "length_penalty": 0.0, "early_stopping": True} if row.beams else {"do_sample": row.branches > 1}
+        )
         with torch.inference_mode():
             out = self.model.generate(ids, **arguments)
         return int(out.shape[0] * (out.shape[1] - ids.shape[1]))

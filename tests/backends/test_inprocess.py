@@ -132,6 +132,27 @@ def test_random_walks_over_a_tree_of_sequences(checkpoints: Path, name: str) -> 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("small", [0, 1 << 15])
+@pytest.mark.parametrize("name", SHARING)
+def test_beams_that_copy_and_drop_each_other(checkpoints: Path, name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of different lengths, each step going on from rows in another order, some of them twice; in room set aside, and without."""
+    from lmqlc.backends import growing
+
+    monkeypatch.setattr(growing, "_SMALL", small)
+    backend, model = backend_of(checkpoints, name, cache_bytes=90_000_000 + small), reference(checkpoints, name)
+    source = random.Random(11)
+
+    async def run() -> None:
+        session = await backend.open()
+        current = [[5, 6, 7, 8, 9], [5, 6, 7], [3, 2, 1, 4, 4], [8, 8, 8, 8, 1]]
+        for step in range(9):
+            np.testing.assert_allclose(await session.logits(current), plain_logits(model, current), atol=1e-4, rtol=0)
+            parents = [source.choice(current) for _ in range(4)] if step != 4 else current[::-1]
+            current = [[*ids, 20 + 4 * step + i] for i, ids in enumerate(parents)]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("start", [1, 3, 9, 10])
 def test_scores_are_the_models_log_probabilities(checkpoints: Path, name: str, start: int) -> None:
