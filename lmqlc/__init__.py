@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lmqlc.runtime.results import Result as LMQLResult
     from lmqlc.runtime.trace import traced as traced
     from lmqlc.serving import serve as serve
+    from lmqlc.streams import headless as headless
     from lmqlc.streams import printing as printing
     from lmqlc.streams import silent as silent
     from lmqlc.streams import stream as stream
@@ -62,7 +63,7 @@ _HOMES = {
     "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
     "lmqlc.runtime.certificate": ("certificate",),
     "lmqlc.runtime.trace": ("traced",),
-    "lmqlc.streams": ("printing", "silent", "stream"),
+    "lmqlc.streams": ("headless", "printing", "silent", "stream"),
     "lmqlc.verify": ("verify", "verify_sync"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -75,7 +76,7 @@ _OTHER = {
 }
 
 __all__ = [  # noqa: RUF022 - in the order of a reader's interest
-    "run", "run_sync", "run_file", "query", "F", "LMQLResult", "stream", "printing", "silent", "events",
+    "run", "run_sync", "run_file", "query", "F", "LMQLResult", "stream", "printing", "silent", "headless", "events",
     "traced", "certificate", "InferenceCertificate", "verify", "verify_sync",
     "model", "inprocess", "serve", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model",
     "compile", "load", "parse", "token_automaton", "CompiledQuery", "constraint", "decorators", "errors",

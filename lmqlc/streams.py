@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lmqlc.grammar.errors import LmqlError
 from lmqlc.queries import F, program_of, run_program, settings_of
 from lmqlc.runtime.functions import QueryFunction
 from lmqlc.runtime.results import Result
@@ -24,6 +25,17 @@ class _Silent:
 
 silent = _Silent()
 """Output writer: shows nothing."""
+
+
+class _Headless(_Silent):
+    """Shows nothing, and has nobody to ask."""
+
+    def input(self, prompt: object) -> str:
+        raise LmqlError(f"the program asks for input ({str(prompt)!r}), and runs without anybody to give it")
+
+
+headless = _Headless()
+"""Output writer: shows nothing, and makes `input()` of the program an error."""
 
 
 def stream(query: Any, *args: Any, **kwargs: Any) -> Any:

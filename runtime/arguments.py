@@ -10,6 +10,7 @@ from typing import Any
 
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
+from lmqlc.runtime.asking import ask
 
 
 class ArgumentError(LmqlError, TypeError):
@@ -21,7 +22,7 @@ def environment_for(namespace: ModuleType | None, extra: Mapping[str, Any] = {})
     environment: dict[str, Any] = {"__name__": "__lmql__", **extra}
     if namespace is not None:
         environment.setdefault("lmql", namespace)
-        environment["__builtins__"] = {**vars(builtins), "__import__": _importing(namespace.__name__)}
+        environment["__builtins__"] = {**vars(builtins), "__import__": _importing(namespace.__name__), "input": ask}
     return environment
 
 

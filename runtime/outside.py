@@ -35,6 +35,9 @@ _TAKES_ITEMS = frozenset({"extend", "update", "join", "union", "intersection", "
 """Methods of plain values that read an iterable; others only keep what they are given."""
 _PLAIN = (list, dict, set, str, tuple, bytes, int, float, bool, frozenset, bytearray)
 _FRAMEWORK = "lmqlc"
+OUTSIDE = "__lmql_outside__"
+"""The attribute of the framework's own functions that reach outside for the program that calls them."""
+
 _HEAP_TYPE = 1 << 9
 """The flag of classes that are made at run time (`Py_TPFLAGS_HEAPTYPE`)."""
 
@@ -160,7 +163,7 @@ class Boundary:
             return False  # a method of a builtin type, as `str.upper`
         home = root(function)
         if home == _FRAMEWORK:
-            return name.endswith("_sync") or name == "run_file"
+            return name.endswith("_sync") or name == "run_file" or getattr(function, OUTSIDE, False)
         return home not in PURE
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmqlc.grammar.errors import LmqlError
+from lmqlc.runtime.outside import OUTSIDE
 from lmqlc.runtime.plain import plain
 
 Function = Callable[..., Any]
@@ -129,6 +130,9 @@ async def use(call: Call, longest: int = LONGEST) -> str:
     except Exception as error:  # noqa: BLE001 - the model is told, and may do better
         text = f"error: {type(error).__name__}: {' '.join(str(error).splitlines())}".rstrip(": ")
     return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+setattr(use, OUTSIDE, True)  # a copied branch of a program is told what its calls gave
 
 
 def _is_positional(tool: Tool, parameter: Parameter) -> bool:

@@ -157,6 +157,21 @@ def test_actions_run_as_queries_of_their_own_and_on_every_branch() -> None:
     assert results == ['<<calc("6 * 7") | 42>>.'] * 2
 
 
+def test_branches_that_are_copied_do_not_call_again() -> None:
+    called: list[str] = []
+
+    def note() -> str:
+        called.append("again")
+        return "noted"
+
+    text = '"[A: reAct([note], steps=1, instruct=False)]"\n"[B]" where len(B) == 2\n"[C]" where len(C) == 2\n'
+    said = [" x\n", "note", " y\n", "finish", "z", "bb", "cc"]
+    results = run(text, *said, note=note, decoder="beam", n=2)
+    calls = {hole.value for result in results for hole in result.holes if hole.name == "FUNCTION"}
+    assert "note" in calls
+    assert len(called) <= 2
+
+
 def test_on_a_model_that_writes_anything() -> None:
     def pick(colour: Literal["red", "green"], n: int = 1) -> str:
         return f"{n} {colour}"

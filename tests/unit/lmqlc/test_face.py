@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import subprocess
 import sys
 import threading
@@ -25,6 +26,11 @@ def test_every_public_name_is_there_and_documented() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         lmqlc.nothing  # type: ignore[attr-defined] # noqa: B018
     assert set(lmqlc.__all__) <= set(dir(lmqlc))
+
+
+def test_every_public_name_is_in_the_documents() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "python.md").read_text(encoding="utf-8")
+    assert [name for name in lmqlc.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_importing_is_cheap() -> None:

@@ -167,3 +167,44 @@ def test_ready_writers(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
     with pytest.raises(lmqlc.errors.LmqlError, match="output writer"):
         lmqlc.run_sync(TWO, model=scripted("Bob", "42"), output_writer=7)
+
+
+class TestInput:
+    TEXT = "'You: {await input(\"name? \")}, {input()}. [X]' where len(X) == 1"
+
+    def test_from_the_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        answers = iter(["Bob [X]", "Ann {:user}"])
+        asked: list[object] = []
+        monkeypatch.setattr("builtins.input", lambda prompt="": (asked.append(prompt), next(answers))[1])
+        result = lmqlc.run_sync(self.TEXT, model=scripted("x"))
+        assert result.prompt == "You: Bob [X], Ann {:user}. x"
+        assert asked == ["name? ", ""]
+
+    def test_from_whoever_shows_the_run(self) -> None:
+        class Window:
+            def write(self, event: Any) -> None: ...
+
+            def input(self, prompt: str) -> str:
+                return f"<{prompt}>"
+
+        class Later(Window):
+            async def input(self, prompt: str) -> str:  # type: ignore[override]
+                await asyncio.sleep(0)
+                return "later"
+
+        assert lmqlc.run_sync(self.TEXT, model=scripted("x"), output_writer=Window()).prompt == "You: <name? >, <>. x"
+        text = '"{await input()} [X]" where len(X) == 1'
+        assert lmqlc.run_sync(text, model=scripted("x"), output_writer=Later()).prompt == "later x"
+
+    def test_nobody_there(self) -> None:
+        with pytest.raises(lmqlc.errors.LmqlError, match="without anybody"):
+            lmqlc.run_sync(self.TEXT, model=scripted("x"), output_writer=lmqlc.headless)
+        assert lmqlc.run_sync('"[X]" where len(X) == 1', model=scripted("x"), output_writer=lmqlc.headless).prompt == "x"
+
+    def test_a_branch_that_is_copied_does_not_ask_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[object] = []
+        monkeypatch.setattr("builtins.input", lambda prompt="": (asked.append(prompt), f"answer {len(asked)}")[1])
+        text = '"{input()} {await input()}"\n"[X]" where len(X) == 2\n"[Y]" where len(Y) == 2'
+        results = lmqlc.run_sync(text, model="random:3", decoder="beam", n=3)
+        assert len(asked) == 2
+        assert {result.prompt[:17] for result in results} == {"answer 1 answer 2"}

@@ -1,0 +1,1 @@
+"""Names that programs of LMQL import from here."""
