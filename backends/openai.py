@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from lmqlc.backends.base import ModelSpec, Progress, Tokenizer
 from lmqlc.backends.remote.backend import Find, RemoteBackend
-from lmqlc.backends.remote.client import Client, Server, address
+from lmqlc.backends.remote.client import Client, Refused, Server, address
 from lmqlc.backends.remote.dialect import Dialect
 from lmqlc.backends.remote.openai import HOST, CompatibleDialect, OpenAiDialect
 from lmqlc.backends.text import TextAbilities
@@ -27,16 +28,14 @@ _SERVERS = ("openai", "compatible", "transformers")
 def load_openai(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteBackend:
     """`openai/NAME`: at OpenAI, or where `endpoint` or `OPENAI_BASE_URL` says."""
     options = _options(spec, "server", "chat")
-    server = _server("openai", options, "OPENAI_BASE_URL", "https://api.openai.com/v1", "OPENAI_API_KEY")
+    server = _Place("openai", options, "OPENAI_BASE_URL", "https://api.openai.com/v1", "OPENAI_API_KEY")
     kind, chat = options.get("server"), options.get("chat")
     if kind is not None and kind not in _SERVERS:
         raise LmqlError(f"`server` of a model is one of {', '.join(_SERVERS)}, not {kind!r}")
-    if urlsplit(server.base).hostname == HOST and kind is None:
-        kind = "openai"
     extra, omitted = _fields(options)
 
     async def found(client: Client) -> Dialect:
-        if kind == "openai":
+        if kind == "openai" or (kind is None and _is_openai(client.server)):
             return OpenAiDialect(spec.name, extra, omitted, chat=chat)
         if kind == "transformers" or (kind is None and await _is_transformers(client)):
             from lmqlc.backends.remote.transformers_serve import TransformersDialect
@@ -44,7 +43,7 @@ def load_openai(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteB
             return TransformersDialect(spec.name, extra, omitted)
         return CompatibleDialect(spec.name, extra, omitted, chat=chat)
 
-    at_openai = kind == "openai"
+    at_openai = kind == "openai" or (kind is None and _is_openai(server()))
     declared = TextAbilities("OpenAI" if at_openai else "the server", "checked", continues=not at_openai, schemas=at_openai)
     return _backend(spec, declared, server, options, found)
 
@@ -59,7 +58,7 @@ def load_vllm(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteBac
 
         return VllmDialect(spec.name, extra, omitted)
 
-    server = _server("vLLM", options, "VLLM_BASE_URL", "localhost:8000", "VLLM_API_KEY")
+    server = _Place("vLLM", options, "VLLM_BASE_URL", "localhost:8000", "VLLM_API_KEY")
     return _backend(spec, TextAbilities("vLLM", "delegated", schemas=True, stops_kept=True), server, options, found)
 
 
@@ -73,7 +72,7 @@ def load_sglang(spec: ModelSpec, *, progress: Progress | None = None) -> RemoteB
 
         return SglangDialect(spec.name, extra, omitted)
 
-    server = _server("SGLang", options, "SGLANG_BASE_URL", "localhost:30000", "SGLANG_API_KEY")
+    server = _Place("SGLang", options, "SGLANG_BASE_URL", "localhost:30000", "SGLANG_API_KEY")
     return _backend(spec, TextAbilities("SGLang", "delegated", schemas=True, stops_kept=True), server, options, found)
 
 
@@ -83,8 +82,11 @@ def load_llama_cpp(spec: ModelSpec, *, progress: Progress | None = None) -> Remo
     extra, omitted = _fields(options)
 
     async def found(client: Client) -> Dialect:
-        props = await client.get(f"{client.server.root}/props")
-        if isinstance(props, dict):
+        try:
+            native = isinstance(await client.get(f"{client.server.root}/props"), dict)
+        except Refused:  # a server of several models wants to know which
+            native = True
+        if native:
             from lmqlc.backends.remote.llama_cpp import LlamaCppDialect
 
             return LlamaCppDialect(spec.name, extra, omitted)
@@ -94,7 +96,7 @@ def load_llama_cpp(spec: ModelSpec, *, progress: Progress | None = None) -> Remo
         await dialect.check_model(client)
         return dialect
 
-    server = _server("llama.cpp", options, "LLAMA_CPP_BASE_URL", "localhost:8080", "LLAMA_API_KEY")
+    server = _Place("llama.cpp", options, "LLAMA_CPP_BASE_URL", "localhost:8080", "LLAMA_API_KEY")
     return _backend(spec, TextAbilities("llama.cpp", "delegated", stops_kept=True), server, options, found)
 
 
@@ -108,11 +110,21 @@ def _options(spec: ModelSpec, *more: str) -> dict[str, Any]:
     return options
 
 
-def _server(kind: str, options: Mapping[str, Any], place: str, default: str, variable: str) -> Server:
-    endpoint = options.get("endpoint") or os.environ.get(place) or default
-    key = options.get("api_key") or os.environ.get(variable) or None
-    headers = tuple((str(name), str(value)) for name, value in dict(options.get("headers") or {}).items())
-    return Server(kind, address(str(endpoint)), None if key is None else str(key), variable, headers)
+@dataclass(frozen=True)
+class _Place:
+    """How the address and the key of a kind of server are found: an option, else the environment, else the default."""
+
+    kind: str
+    options: Mapping[str, Any]
+    variable: str
+    default: str
+    key_variable: str
+
+    def __call__(self) -> Server:
+        endpoint = self.options.get("endpoint") or os.environ.get(self.variable) or self.default
+        key = self.options.get("api_key") or os.environ.get(self.key_variable) or None
+        headers = tuple((str(name), str(value)) for name, value in dict(self.options.get("headers") or {}).items())
+        return Server(self.kind, address(str(endpoint)), None if key is None else str(key), self.key_variable, headers)
 
 
 def _fields(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -122,7 +134,7 @@ def _fields(options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]
     return dict(extra), (omitted,) if isinstance(omitted, str) else tuple(map(str, omitted))
 
 
-def _backend(spec: ModelSpec, declared: TextAbilities, server: Server, options: Mapping[str, Any], found: Find) -> RemoteBackend:
+def _backend(spec: ModelSpec, declared: TextAbilities, server: _Place, options: Mapping[str, Any], found: Find) -> RemoteBackend:
     return RemoteBackend(f"{spec.kind}/{spec.name}", declared, server, found, _tokenizer(options), options.get("transport"))
 
 
@@ -133,6 +145,10 @@ def _tokenizer(options: Mapping[str, Any]) -> Tokenizer | None:
     from lmqlc.backends.tokenizer import load_tokenizer
 
     return load_tokenizer(given)
+
+
+def _is_openai(server: Server) -> bool:
+    return urlsplit(server.base).hostname == HOST
 
 
 async def _is_transformers(client: Client) -> bool:

@@ -146,8 +146,16 @@ class Run:
             if self.decoder.arguments.get("backend") is not None:
                 raise UnsupportedConstraint(f"backend={self.decoder.arguments['backend']!r} is not available in this version")
             backend = await open_model(value, self.settings.progress)
-            around = None if isinstance(backend, TextBackend) else self.settings.around
-            self._backend = backend if around is None else around(backend)  # type: ignore[arg-type]
+            around = self.settings.around
+            if isinstance(backend, TextBackend):
+                if around is not None:
+                    raise UnsupportedConstraint(
+                        f"what `{backend.name}` says cannot be recorded: it says text, not tokens of a known tokenizer; "
+                        "record with a model in this process (local:NAME), or run the tests without recording"
+                    )
+                self._backend = backend
+            else:
+                self._backend = backend if around is None else around(backend)
         return self._backend
 
     async def backend(self) -> Backend:

@@ -18,32 +18,41 @@ Find = Callable[[Client], Awaitable[Dialect]]
 
 
 class RemoteBackend:
-    """A model at a server. declared: what such servers can do, before this one is asked. find: asked once. transport: for tests, instead
-    of the network."""
+    """A model at a server.
+
+    declared: what such servers can do, before this one is asked. server: where it is, asked for every session, since keys and addresses may
+    come from the environment. find: finds out what the server is, once for each address. transport: for tests, instead of the network.
+    """
 
     def __init__(
-        self, name: str, declared: TextAbilities, server: Server, find: Find, tokenizer: Tokenizer | None = None, transport: Any = None
+        self,
+        name: str,
+        declared: TextAbilities,
+        server: Callable[[], Server],
+        find: Find,
+        tokenizer: Tokenizer | None = None,
+        transport: Any = None,
     ) -> None:
         self.name = name
         self.declared = declared
         self.level: Level = declared.level
-        self.server = server
         self.tokenizer = tokenizer
+        self._server = server
         self._find = find
-        self._dialect: Dialect | None = None
+        self._found: tuple[Server, Dialect] | None = None
         self._transport = transport
 
     async def dialect(self, client: Client) -> Dialect:
         """What the server wants to hear."""
-        if self._dialect is None:
-            self._dialect = await self._find(client)
-        return self._dialect
+        if self._found is None or self._found[0] != client.server:
+            self._found = client.server, await self._find(client)
+        return self._found[1]
 
     def __repr__(self) -> str:
-        return f"<{self.name} at {self.server.shown}>"
+        return f"<{self.name} at {self._server().shown}>"
 
     async def open_text(self) -> RemoteSession:
-        return RemoteSession(self, Client(self.server, self._transport))
+        return RemoteSession(self, Client(self._server(), self._transport))
 
     async def close(self) -> None:
         """Nothing is kept open between sessions."""

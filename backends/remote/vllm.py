@@ -20,7 +20,6 @@ STRUCTURED = (0, 12)
 """The first version that has lost the fields `guided_…`."""
 _NAMES = {
     "temperature": "temperature",
-    "top_k": "top_k",
     "top_p": "top_p",
     "min_p": "min_p",
     "repetition_penalty": "repetition_penalty",
@@ -64,7 +63,7 @@ class VllmDialect(Dialect):
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
         body: Body = {"model": self.model, **sampling_fields(request, _NAMES), "stream": True, "stream_options": {"include_usage": True}}
-        body |= {"include_stop_str_in_output": True, "return_token_ids": True}
+        body |= {"include_stop_str_in_output": True, "return_token_ids": True, "top_k": request.sampling.top_k or -1}
         if request.stops:
             body["stop"] = list(request.stops)
         if request.bias:

@@ -12,6 +12,7 @@ import pytest
 from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 
+import lmqlc
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 
 Made = Callable[..., Any]
@@ -280,3 +281,25 @@ def test_the_fixtures_know_no_field_that_the_official_client_does_not() -> None:
     }
     for path, schema in paths.items():
         assert set(schema["properties"]) - {"stream"} <= set(known[path].__annotations__)
+
+
+def test_keys_and_addresses_of_the_environment_are_read_at_every_run(openai: Made, say: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = openai(say("a"), say("b"))
+    model = server.model(api_key=None)
+    monkeypatch.setenv("OPENAI_API_KEY", "first")
+    server.run('"x[X]"', model=model)
+    monkeypatch.setenv("OPENAI_API_KEY", "second")
+    server.run('"x[X]"', model=model)
+    assert [headers["authorization"] for headers in server.headers] == ["Bearer first", "Bearer second"]
+
+
+def test_generate_and_score(vllm: Made, say: Made) -> None:
+    server = vllm(say("Hello", " there"))
+    assert lmqlc.generate_sync("Say:", model=server.model(), max_tokens=5).endswith("Hello there")
+    server.values["/v1/completions"] = lambda body: {
+        "choices": [
+            {"index": i, "prompt_logprobs": [None, *({str(token): {"logprob": -1.0, "decoded_token": chr(token)}} for token in ids[1:])]}
+            for i, ids in enumerate(body["prompt"])
+        ]
+    }
+    assert lmqlc.score_sync("Say:", ["a", "bcd"], model=server.model()).scores() == [-1.0, -3.0]
