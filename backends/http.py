@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import time
 from collections.abc import AsyncGenerator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -148,7 +149,7 @@ class ServerSession:
             payload["packed"] = packed  # so small that asking whether the server has it costs more
         for _ in range(2):
             try:
-                async with contextlib.aclosing(self._client.lines("/lmqlc/v1/hole", payload)) as lines:
+                async with contextlib.aclosing(self._client.lines("/lmqlc/v1/hole", payload, request.patience)) as lines:
                     async for step in self._steps(request, [*known], lines):
                         if name is not None:
                             self._backend.sent.add(name)
@@ -176,15 +177,14 @@ class ServerSession:
 
     async def _steps(self, request: HoleRequest, known: list[TokenResult], lines: AsyncGenerator[Any, None]) -> AsyncGenerator[Step, None]:
         patience = request.patience or self._client.patience
-        waited = 0.0
+        since = time.monotonic()
         healed = b""
         async for line in lines:
             if not line:
-                waited += 0.0 if line is not None else HEARTBEAT
-                if waited > patience:
+                if time.monotonic() - since > patience:
                     raise Silent(f"no token came for {patience:g} seconds")
                 continue
-            waited = 0.0
+            since = time.monotonic()  # tokens, or its turn in the queue has not come
             if "error" in line:
                 raise self._client.failure(200, json.dumps(line).encode())
             if "healed" in line:
@@ -222,10 +222,6 @@ class ServerSession:
         if isinstance(request.language, TextAutomaton) and reason == "stop":
             return Ended("stop", whole_cut(request.language, pieces, cut))
         return ended
-
-
-HEARTBEAT = 5.0
-"""Seconds between two signs of life of a server whose work brings nothing."""
 
 
 def _packed(language: Language) -> tuple[dict[str, Any] | None, str]:

@@ -125,9 +125,9 @@ class Client:
         finally:
             answer.close()
 
-    async def lines(self, path: str, payload: Any) -> AsyncGenerator[Any, None]:
+    async def lines(self, path: str, payload: Any, patience: float | None = None) -> AsyncGenerator[Any, None]:
         """The lines of a streamed answer as JSON values; None for an empty one. Raises as `ask`."""
-        answer = await self.ask("POST", path, payload)
+        answer = await self.ask("POST", path, payload, patience=patience)
         left = bytearray()
         try:
             async for part in answer.parts():

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +65,10 @@ class Counts:
 
 
 class Scheduler:
-    """The steps of one model. batch: most works under way. queue: most works that wait for their turn."""
+    """The steps of one model. batch: most works under way. queue: most works that wait for their turn.
+
+    failures: calls of the model that failed, since the last one that did not.
+    """
 
     def __init__(self, backend: Backend, *, batch: int = 32, queue: int = 256) -> None:
         self.backend = backend
@@ -78,6 +81,7 @@ class Scheduler:
         self._active: list[Ticket] = []
         self._lock = threading.Lock()
         self._stopping = False
+        self.failures = 0
         self._rows_at_once = batch
         self._good_steps = 0
         self._work_seconds = 1.0
@@ -164,7 +168,9 @@ class Scheduler:
         with self._lock:
             while self._waiting and len(self._active) < self.batch:
                 client, tickets = self._waiting.popitem(last=False)
-                self._active.append(tickets.popleft())
+                ticket = tickets.popleft()
+                ticket.admitted = True
+                self._active.append(ticket)
                 self._waiting_count -= 1
                 if tickets:
                     self._waiting[client] = tickets  # at the end: the others come first
@@ -208,7 +214,7 @@ class Scheduler:
     async def _begin(self, ticket: Ticket) -> int:
         """Do the next part of a work's beginning; about how many positions were read."""
         work = ticket.work
-        if work.alone is not None:
+        if work.alone is not None:  # it is None once all is done
             await self._do_alone(ticket)
             return PROMPTS
         if not ticket.read and not self._advance(ticket):
@@ -229,12 +235,14 @@ class Scheduler:
         before = self._spent()
         try:
             assert ticket.work.alone is not None
-            await ticket.work.alone(self._session)
+            with self._model_errors():
+                await ticket.work.alone(self._session)
         except LmqlError as error:
             self._leave(ticket, error)
             return
         self._charge(ticket, before)
-        self._done(ticket)
+        if ticket.work.alone is None:
+            self._done(ticket)
 
     async def _ask(self, tickets: list[Ticket]) -> None:
         """One step for all of them."""
@@ -273,7 +281,8 @@ class Scheduler:
 
     async def _some_rows(self, sequences: Sequence[list[int]]) -> Logits:
         try:
-            rows = await self._session.logits(sequences)
+            with self._model_errors():
+                rows = await self._session.logits(sequences)
         except OutOfMemory:
             if len(sequences) == 1:
                 raise
@@ -284,6 +293,22 @@ class Scheduler:
         if self._good_steps % _RECOVERY == 0 and self._rows_at_once < self.batch:
             self._rows_at_once = min(self.batch, 2 * self._rows_at_once)
         return rows
+
+    @contextlib.contextmanager
+    def _model_errors(self) -> Iterator[None]:
+        """Turns whatever a model raises into errors of works: the scheduler goes on. `failures` counts those in a row."""
+        try:
+            yield
+        except OutOfMemory:
+            raise
+        except LmqlError as error:
+            self.failures += isinstance(error, BackendUnavailable)
+            raise
+        except Exception as error:
+            log.exception("the model failed")
+            self.failures += 1
+            raise BackendUnavailable(f"the model failed: {type(error).__name__}: {error}") from error
+        self.failures = 0
 
     def _spent(self) -> tuple[int, int, int]:
         usage = self._session.usage

@@ -17,7 +17,10 @@ from lmqlc.grammar.errors import LmqlError
 
 
 class Work(Protocol):
-    """Something that needs logits, or one call of a session (`alone`). Only its scheduler's thread may touch it once it was submitted."""
+    """Something that needs logits, or calls of a session (`alone`, until it is None).
+
+    Only its scheduler's thread may touch it once it was submitted.
+    """
 
     usage: SessionUsage
     alone: Callable[[Session], Awaitable[None]] | None
@@ -41,6 +44,7 @@ class Ticket:
         self.deadline = deadline
         self.begun = time.monotonic()
         self.cancelled = False
+        self.admitted = False
         self.wants: list[list[int]] = []
         self.reading = True  # its first sequences are not read yet
         self.read = 0  # positions of its prompt that are

@@ -14,6 +14,9 @@ from lmqlc.compiler.masks.hole import HoleRun, TokenResult, logprob
 from lmqlc.compiler.masks.request import Ended, Healed
 from lmqlc.grammar.errors import ArtifactError
 
+TOGETHER = 64
+"""Sequences and options of one work that are computed together."""
+
 Alone = Callable[[Session], Awaitable[None]] | None
 
 
@@ -112,17 +115,25 @@ class LogitsWork:
         self.usage = SessionUsage()
         self.events: list[Any] = []
         self._sequences = sequences
+        self._rows: list[Logits] = []
+        self._done = 0
 
     def wants(self) -> list[list[int]]:
-        return [] if self.events or not self._sequences else self._sequences
+        """A few at a time, so that others get their turn between them."""
+        return self._sequences[self._done : self._done + TOGETHER]
 
     def take(self, rows: Logits) -> None:
-        self.events.append(np.array(rows))
-        self._sequences = []
+        self._rows.append(np.array(rows))
+        self._done += len(rows)
+        if self._done == len(self._sequences):
+            self.events.append(self._rows[0] if len(self._rows) == 1 else np.concatenate(self._rows))
 
 
 class ScoreWork:
-    """Natural log-probabilities of options after a prompt, or of a sequence from a place on; its event is a list of `float64[len]`."""
+    """Natural log-probabilities of options after a prompt, or of a sequence from a place on; its event is a list of `float64[len]`.
+
+    A few options at a time are scored together.
+    """
 
     def __init__(self, prompt: list[int], options: Sequence[list[int]] | None = None, *, start: int | None = None) -> None:
         self.usage = SessionUsage()
@@ -130,16 +141,23 @@ class ScoreWork:
         self.alone: Alone = self._judge
         self._prompt = prompt
         self._options = options
+        self._scores: list[npt.NDArray[np.float64]] = []
         self._start = start
 
     async def _judge(self, session: Session) -> None:
         if self._options is None:
             assert self._start is not None
             self.events.append([await session.score(self._prompt, self._start)])
-        elif isinstance(session, ScoresOptions):
-            self.events.append(await session.score_options(self._prompt, self._options))
         else:
-            self.events.append([await self._one(session, option) for option in self._options])
+            part = self._options[len(self._scores) : len(self._scores) + TOGETHER]
+            if isinstance(session, ScoresOptions):
+                self._scores += await session.score_options(self._prompt, part)
+            else:
+                self._scores += [await self._one(session, option) for option in part]
+            if len(self._scores) < len(self._options):
+                return
+            self.events.append(self._scores)
+        self.alone = None
 
     async def _one(self, session: Session, option: list[int]) -> npt.NDArray[np.float64]:
         return await session.score([*self._prompt, *option], len(self._prompt)) if option else np.empty(0)

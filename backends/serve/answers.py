@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from lmqlc.backends.ticket import Ticket
 from lmqlc.grammar.errors import LmqlError
 
 T = TypeVar("T")
+log = logging.getLogger("lmqlc.serve")
 _READ_SECONDS = 30.0
 
 
@@ -112,7 +114,7 @@ class Stream(Response):
                     await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except (TimeoutError, OSError):
-            raise ClientDisconnect from None
+            log.info("a client went away, or read too slowly")
         finally:
             watcher.cancel()
             self._cancel()

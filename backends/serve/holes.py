@@ -146,12 +146,12 @@ class Wire:
         return await ready.linker.link(name, automaton, budget, follow)
 
     async def _lines(self, ticket: Ticket, work: HoleWork, chunk: int, started: float) -> AsyncIterator[bytes]:
-        """The events of a hole: `{"t": [[id, log-probability, forced], …]}` for tokens, blank lines while nothing happens, then the end."""
+        """Lines: `{"t": [[id, log-probability, forced], …]}` for tokens, signs of life while there are none, then the end."""
         waiting: list[Any] = []
         count = 0
         while (events := await ticket.next(HEARTBEAT)) != []:
             if events is None:
-                yield b"\n"
+                yield b"\n" if ticket.admitted else b'{"queued":true}\n'
                 continue
             for event in events:
                 if isinstance(event, Healed):

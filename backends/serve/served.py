@@ -19,6 +19,9 @@ from lmqlc.backends.serve.problems import Problem
 from lmqlc.backends.serve.settings import Settings
 from lmqlc.grammar.errors import BackendUnavailable, LmqlError
 
+FAILURES = 3
+"""Calls of the model that fail in a row before the server says that it is failing."""
+
 Status = Literal["loading", "ready", "failing"]
 
 
@@ -59,7 +62,9 @@ class Served:
 
     @property
     def status(self) -> Status:
-        return "failing" if self.error is not None else "ready" if self._ready is not None else "loading"
+        if self.error is not None or (self._ready is not None and self._ready.scheduler.failures >= FAILURES):
+            return "failing"
+        return "ready" if self._ready is not None else "loading"
 
     def load(self, spec: ModelSpec | Backend, progress: Progress | None = None) -> None:
         """Loads the model; what goes wrong is in `error`."""

@@ -42,7 +42,7 @@ MAX_CHOICES = 32
 MAX_STOPS = 16
 MAX_LOGPROBS = 20
 MAX_MESSAGES = 2048
-HEARTBEAT = 5.0
+HEARTBEAT = 2.0
 """Seconds of silence after which a stream says that it is alive."""
 SLOW = 60.0
 """Seconds that a client may take to read what it is sent."""
