@@ -247,7 +247,7 @@ def load_server(spec: ModelSpec, *, progress: Progress | None = None) -> ServerB
                 else "options of from_pretrained are given where the model is loaded: to `lmqlc serve-model`"
             )
             raise LmqlError(f"a model at a server has no option {name!r}; {hint}")
-    endpoint, key = options.get("endpoint") or default_endpoint(), options.get("api_key", os.environ.get("LMQL_API_KEY") or None)
+    endpoint, key = options.get("endpoint", default_endpoint()), options.get("api_key", os.environ.get("LMQL_API_KEY") or None)
     patience = options.get("chunk_timeout", PATIENCE)
     if not isinstance(endpoint, str) or not isinstance(key, str | None):
         raise LmqlError("endpoint and api_key of a model at a server are strings")

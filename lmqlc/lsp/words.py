@@ -50,6 +50,7 @@ DECODER_TEXTS: Mapping[str, str] = {
 ARGUMENTS: Mapping[str, str] = {
     "backend": '"legacy" selects the legacy inference API',
     "b": "continuations of each hole",
+    "budget": "calls of the model after which the search ends",
     "cache": "whether calls of the model are kept",
     "chunk_timeout": "seconds without a token from a server before the request is made again",
     "chunksize": "tokens that a server sends together",
@@ -62,12 +63,14 @@ ARGUMENTS: Mapping[str, str] = {
     "n": "how many branches or beams",
     "presence_penalty": "taken off once for a token that stands in the text already",
     "repetition_penalty": "how much less likely tokens become that stand in the text already",
+    "score_by": "how texts of different lengths are compared",
     "seed": "for the same draws every time",
     "temperature": "0 is argmax, 1 the model's own distribution",
     "token_healing": "whether the first token of a hole may cover the end of the prompt",
     "top_k": "draw from the k likeliest tokens",
     "top_p": "draw from the likeliest tokens that have this probability together",
     "verbose": "whether the run is shown",
+    "width": "tokens that are tried at every step",
 }
 
 TYPES = ("str", "int", "float", "bool", "list[str]", "list[int]", "dict[str, str]", "tuple[str, int]", 'Literal["a", "b"]', "datetime.date")

@@ -18,8 +18,6 @@ END, SPECIAL, ELSEWHERE = 0, 1, 2
 _BYTES = 3
 _NEVER = -10_000.0
 _SHOWN = 60
-_TOGETHER = ("beam", "var", "best")
-"""Beginnings of the names of decoders that ask once about a text and go on with several tokens."""
 
 
 class ReplayTokenizer:
@@ -73,16 +71,14 @@ class ReplayTokenizer:
 
 
 class ReplaySession:
-    """Answers by the text of a question. Where several recorded holes go on differently from the same text, branches that sample are given
-    one after the other; decoders that follow several tokens of one question get all of them."""
+    """Answers by the text of a question. Where several recorded holes go on differently from the same text, the branches that ask are given
+    one after the other."""
 
     def __init__(self, recording: Recording, tokenizer: ReplayTokenizer) -> None:
         self._recording = recording
         self._tokenizer = tokenizer
         self._usage = SessionUsage()
-        self._given: Counter[tuple[int, ...]] = Counter()
-        self._begun: set[tuple[int, ...]] = set()
-        self._together = recording.decoder.startswith(_TOGETHER)
+        self._given: Counter[tuple[bytes, tuple[tuple[int, float], ...]]] = Counter()
 
     @property
     def usage(self) -> SessionUsage:
@@ -91,7 +87,6 @@ class ReplaySession:
     def begin_hole(self, name: str, prompt: Sequence[int], kept: int) -> None:
         """A hole begins: one that was recorded, after the same text."""
         text = written(self._tokenizer.vocabulary, prompt)
-        self._begun.add(tuple(prompt[:kept]))
         known = [hole.prompt + hole.healed for hole in self._recording.holes if hole.name == name]
         if text not in known:
             raise CassetteMismatch(_other_prompt(name, text, known))
@@ -118,14 +113,12 @@ class ReplaySession:
         if not following:
             text = _tail(written(self._tokenizer.vocabulary, asked))
             raise CassetteMismatch(f"the recorded answer is not allowed any more, or the program asks something else after {text}")
-        if not self._together:
-            following = [following[self._given[asked] % len(following)]]
-            self._given[asked] += 1
+        place = written(self._tokenizer.vocabulary, asked), tuple(following)
+        token, logprob = following[self._given[place] % len(following)]
+        self._given[place] += 1
         row = np.full(len(self._tokenizer.vocabulary), _NEVER, dtype=np.float32)
-        left = 1.0
-        for token, logprob in following:
-            left -= math.exp(logprob) if row[token] == _NEVER else 0.0
-            row[token] = logprob
+        row[token] = logprob
+        left = 1.0 - math.exp(logprob)
         row[ELSEWHERE] = math.log(left) if left > 0 else _NEVER
         return row
 
@@ -133,19 +126,22 @@ class ReplaySession:
         """The token that comes next, for each recorded hole that passes here: by the same tokens; else by the same text, between tokens;
         else by the same text within a token, which was written, and cut otherwise."""
         text = written(self._tokenizer.vocabulary, asked)
-        start = max((len(prompt) for prompt in self._begun if asked[: len(prompt)] == prompt), default=len(asked))
         passing = [hole for hole in self._recording.holes if text.startswith(hole.prompt)]
-        by_tokens = [step for hole in passing if (step := self._after_tokens(hole, asked[start:], text)) is not None]
+        by_tokens = [step for hole in passing if (step := self._after_tokens(hole, asked, text)) is not None]
         if by_tokens:
             return by_tokens
         by_text = [found for hole in passing if (found := self._after_text(hole, text)) is not None]
         return [found[:2] for found in by_text if not found[2]] or [found[:2] for found in by_text]
 
-    def _after_tokens(self, hole: RecordedHole, said: tuple[int, ...], text: bytes) -> tuple[int, float] | None:
-        ids = tuple(self._tokenizer.id_of(piece) for piece, _ in hole.tokens)
-        if len(said) >= len(ids) or ids[: len(said)] != said or hole.prompt + written(self._tokenizer.vocabulary, said) != text:
-            return None
-        return ids[len(said)], hole.tokens[len(said)][1]
+    def _after_tokens(self, hole: RecordedHole, asked: tuple[int, ...], text: bytes) -> tuple[int, float] | None:
+        """The next token, where what was asked about ends with the hole's first tokens, and the hole's prompt is before them."""
+        size = len(hole.prompt)
+        for at, (piece, logprob) in enumerate(hole.tokens):
+            if size == len(text):
+                ids = tuple(self._tokenizer.id_of(one) for one, _ in hole.tokens[:at])
+                return (self._tokenizer.id_of(piece), logprob) if asked[len(asked) - at :] == ids else None
+            size += len(piece or b"")
+        return None
 
     def _after_text(self, hole: RecordedHole, text: bytes) -> tuple[int, float, bool] | None:
         """The next token after a text in a hole, its log-probability, and whether the text ends within a recorded token."""

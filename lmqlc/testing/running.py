@@ -115,6 +115,8 @@ class _Runner:
             return how, [f"{error.message}\n  hint: {self._again()}"]
         except Exception as error:  # noqa: BLE001 - the test may expect it
             return how, self._raised(error)
+        if how == "replay":
+            results = in_recorded_order(results, self._query.recordings[self._test.name])
         failures = self._checked(results, arguments)
         if how == "replay":
             failures = self._replayed(results) or failures
@@ -138,7 +140,8 @@ class _Runner:
             return "script", replace(settings, model=scripted(*test.says, chat=True)), recorder
         recorded = self._query.recordings.get(test.name)
         if recorded is not None and choices.mode == "replay":
-            return "replay", replace(settings, model=ReplayBackend(recorded)), recorder
+            settings = replace(settings, model=ReplayBackend(recorded), **_branches(recorded))
+            return "replay", settings, recorder
         settings = replace(settings, model=choices.model or test.model or choices.fallback)
         if choices.mode != "record" or test.raises is not None:
             return "model", settings, recorder
@@ -168,7 +171,7 @@ class _Runner:
     def _replayed(self, results: Sequence[Result]) -> list[str]:
         """What differs from the outcome that was recorded."""
         recorded = self._query.recordings[self._test.name].outcome
-        now = [tuple((hole.name, hole.text) for hole in result.holes) for result in results]
+        now = [_outcome(result) for result in results]
         for ours, theirs in zip(now, recorded, strict=False):
             for one, other in zip(ours, theirs, strict=False):
                 if one != other:
@@ -177,6 +180,28 @@ class _Runner:
         if [len(branch) for branch in now] != [len(branch) for branch in recorded]:
             return [f"the program fills another number of holes than was recorded\n  hint: {self._again()}"]
         return []
+
+
+def _branches(recorded: Recording) -> dict[str, Any]:
+    """How a recording is replayed: as it was decoded; the results of a search as so many samples, since only what it found was kept."""
+    from lmqlc.runtime.decoders import decoder_class
+
+    if not getattr(decoder_class(recorded.decoder), "searches", False):
+        return {}
+    return {"decoder": "sample", "options": {"n": len(recorded.outcome)}}
+
+
+def in_recorded_order(results: Sequence[Result], recorded: Recording) -> list[Result]:
+    """The results in the order of those that were recorded; others come last."""
+    left, found = list(results), []
+    for outcome in recorded.outcome:
+        place = next((number for number, result in enumerate(left) if _outcome(result) == outcome), None)
+        found += [] if place is None else [left.pop(place)]
+    return [*found, *left]
+
+
+def _outcome(result: Result) -> tuple[tuple[str, str], ...]:
+    return tuple((hole.name, hole.text) for hole in result.holes)
 
 
 def names_of(results: Sequence[Result], arguments: Mapping[str, Any]) -> dict[str, Any]:

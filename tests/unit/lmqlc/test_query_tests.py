@@ -218,7 +218,7 @@ class TestRecordings:
     }
 
     @pytest.mark.parametrize("name", PROGRAMS)
-    @pytest.mark.parametrize("decoder", ["argmax", "sample(n=3, seed=5, temperature=1.3)"])
+    @pytest.mark.parametrize("decoder", ["argmax", "sample(n=3, seed=5, temperature=1.3)", "beam(n=3)", "var(b=2, n=2)", "best_k(k=2)"])
     def test_replay_gives_what_the_model_gave(self, name: str, decoder: str) -> None:
         head = (
             f"# test: t\n#  decoder: {decoder}\n#  assert seen([[(h.text, h.value) for h in r.holes] for r in results], "
@@ -235,7 +235,8 @@ class TestRecordings:
             query.save()
         assert outcome.how == "replay"
         assert seen[0][0] == seen[1][0]
-        assert sum(seen[0][1]) == pytest.approx(sum(seen[1][1]), abs=2e-3)
+        if decoder.startswith(("argmax", "sample")):  # searches also score text that is forced
+            assert sum(seen[0][1]) == pytest.approx(sum(seen[1][1]), abs=2e-3)
 
     def test_files_that_are_no_cassettes(self) -> None:
         Path("cassettes").mkdir()
