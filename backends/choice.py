@@ -45,6 +45,11 @@ class Sampling:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
 
+    @property
+    def has_penalties(self) -> bool:
+        """Tokens that stand in the sequence already are judged otherwise."""
+        return self.repetition_penalty != 1.0 or self.frequency_penalty != 0.0 or self.presence_penalty != 0.0
+
     def choose(self, hole: Masked, logits: Logits, random: np.random.Generator) -> int:
         """The next token of a hole, a legal one, from penalised logits `float32[V]` before masks. Greedy choices build the mask only where
         the model's own choice is not legal."""
@@ -60,7 +65,7 @@ class Sampling:
         Repetition: positive logits are divided by the penalty, others multiplied (Keskar et al. 2019, as `transformers` does it).
         Frequency and presence: `penalty * count` and `penalty` are taken off (as in OpenAI's API).
         """
-        if self.repetition_penalty == 1.0 and self.frequency_penalty == 0.0 and self.presence_penalty == 0.0:
+        if not self.has_penalties:
             return logits
         ids, counts = np.unique(np.asarray(sequence, dtype=np.int64), return_counts=True)
         changed = logits.copy()

@@ -20,8 +20,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
-from lmqlc.backends.http_client import PATIENCE, PROTOCOL, Client, Later, Refused, Tries, blocking
+from lmqlc.backends.base import Backend, Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
+from lmqlc.backends.http_client import PATIENCE, PROTOCOL, Client, Later, OtherServer, Refused, Tries, blocking
 from lmqlc.backends.http_wire import Broken, Silent, Unreachable
 from lmqlc.backends.registry import default_endpoint
 from lmqlc.backends.reply_check import fits
@@ -33,7 +33,7 @@ from lmqlc.compiler.masks.hole import FinishReason, TokenResult
 from lmqlc.compiler.masks.request import Ended, Healed, HoleRequest, Language, Step
 from lmqlc.grammar.errors import ArtifactError, BackendUnavailable, ConstraintViolated, LmqlError, ModelNotFound
 
-OPTIONS = ("endpoint", "api_key", "chunk_timeout")
+OPTIONS = ("endpoint", "api_key", "chunk_timeout", "tokenizer")
 
 
 class ServerBackend:
@@ -232,8 +232,9 @@ def _packed(language: Language) -> tuple[dict[str, Any] | None, str]:
     return (None if text is None else {"formula": json.loads(text), "leading_space": language.leading_space}), ""
 
 
-def load_server(spec: ModelSpec, *, progress: Progress | None = None) -> ServerBackend:
+def load_server(spec: ModelSpec, *, progress: Progress | None = None) -> Backend:
     """A model at a server. Options: `endpoint` (`host:port` or a URL; `localhost:8080`), `api_key` (else `LMQL_API_KEY`), `chunk_timeout`.
+    At a ws:// address that is no server of ours an LMTP server is looked for; `tokenizer` is for those (`lmqlc.backends.lmtp`).
 
     Raises BackendUnavailable where no such server answers, ModelNotFound where it has another model.
     """
@@ -254,7 +255,14 @@ def load_server(spec: ModelSpec, *, progress: Progress | None = None) -> ServerB
     if isinstance(patience, bool) or not isinstance(patience, int | float) or not 0 < patience < math.inf:
         raise LmqlError(f"chunk_timeout is a number of seconds, not {patience!r}")
     client = Client(endpoint, model=spec.name, api_key=key, patience=float(patience))
-    return blocking(lambda: _load(client, spec, progress))
+    try:
+        return blocking(lambda: _load(client, spec, progress))
+    except OtherServer:
+        if not endpoint.startswith(("ws://", "wss://")):
+            raise
+    from lmqlc.backends.lmtp import load_lmtp
+
+    return load_lmtp(spec, progress=progress)
 
 
 async def _load(client: Client, spec: ModelSpec, progress: Progress | None) -> ServerBackend:
@@ -263,7 +271,7 @@ async def _load(client: Client, spec: ModelSpec, progress: Progress | None) -> S
         names, protocol, version = list(about["names"]), about["protocol"], about["version"]
         bundle, fingerprint, context = str(about["bundle"]), str(about["fingerprint"]), about["context_length"]
     except (KeyError, TypeError):
-        raise BackendUnavailable(f"what answers at {client.url} is no lmqlc server") from None
+        raise OtherServer(f"what answers at {client.url} is no lmqlc server") from None
     if protocol != PROTOCOL:
         raise BackendUnavailable(
             f"the server at {client.url} (lmqlc {version}) speaks version {protocol} of the protocol, this lmqlc version {PROTOCOL}; "

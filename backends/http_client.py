@@ -52,6 +52,10 @@ class Later(Exception):
         self.message = message
 
 
+class OtherServer(BackendUnavailable):
+    """What answers is no server of ours."""
+
+
 class Refused(Exception):
     """An answer that only the caller understands; code: what the server calls it."""
 
@@ -112,8 +116,8 @@ class Client:
         return _ERRORS.get(code, BackendUnavailable)(f"{message} (the server at {self.url})")
 
     def _strange(self, status: int) -> LmqlError:
-        hint = "for an OpenAI-compatible server write 'openai/NAME' with endpoint=…"
-        return BackendUnavailable(f"what answers at {self.url} is no lmqlc server (HTTP status {status}); {hint}")
+        hint = "for an OpenAI-compatible server write 'openai/NAME' with endpoint=…, for an existing LMQL server endpoint=\"ws://…\""
+        return OtherServer(f"what answers at {self.url} is no lmqlc server (HTTP status {status}); {hint}")
 
     async def json(self, method: str, path: str, payload: Any = None) -> Any:
         """The JSON of an answer. Raises as `ask`."""

@@ -29,6 +29,8 @@ _FACTORIES: dict[str, tuple[str, str]] = {
     "scripted": ("lmqlc.backends.scripted", "load_scripted"),
     "random": ("lmqlc.backends.scripted", "load_random"),
     "server": ("lmqlc.backends.http", "load_server"),
+    "legacy": ("lmqlc.backends.legacy", "load_legacy"),
+    "lmtp": ("lmqlc.backends.lmtp", "load_lmtp"),
     "openai": ("lmqlc.backends.openai", "load_openai"),
     "vllm": ("lmqlc.backends.openai", "load_vllm"),
     "sglang": ("lmqlc.backends.openai", "load_sglang"),

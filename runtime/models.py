@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from lmqlc.backends.base import Backend, ModelSpec, Progress
@@ -30,6 +31,24 @@ def as_spec(value: ModelValue) -> ModelSpec | AnyBackend:
         backend: AnyBackend = value
         return backend
     raise LmqlError(f'a model is a string such as "local:gpt2", or what `lmql.model(…)` gives, not {value!r}')
+
+
+WIRES = ("legacy", "lmtp")
+"""Ways to a server beside our own protocol, as the decoders' argument `backend` names them."""
+
+
+def over_wire(value: ModelValue, wire: object) -> ModelSpec:
+    """The model of a server, to be reached in another way. Raises LmqlError for a way that there is not, and for models of no server."""
+    if wire not in WIRES:
+        close = get_close_matches(str(wire), WIRES, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {' and '.join(map(repr, WIRES))}; leave it out for our own servers"
+        raise LmqlError(f"`backend` names a protocol, and there is no {wire!r}; {hint}")
+    named = as_spec(value)
+    if not isinstance(named, ModelSpec) or named.kind not in ("server", *WIRES):
+        shown = f"{named.kind}:{named.name}" if isinstance(named, ModelSpec) else named.name
+        hint = "name the model as the server does, or leave `backend` out"
+        raise LmqlError(f"backend={wire!r} is a way to a server, and {shown!r} is none; {hint}")
+    return ModelSpec(str(wire), named.name, named.options)
 
 
 async def open_model(value: ModelValue, progress: Progress | None = None) -> AnyBackend:

@@ -18,7 +18,7 @@ from lmqlc.runtime.batch import BatchedLogits
 from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.link import LinkedHole
-from lmqlc.runtime.models import AnyBackend, ModelValue, open_model
+from lmqlc.runtime.models import AnyBackend, ModelValue, open_model, over_wire
 from lmqlc.runtime.stored import StoredAutomata
 from lmqlc.runtime.stream import Event, OutputWriter
 
@@ -143,8 +143,8 @@ class Run:
             value = self.chosen_model()
             if value is None:
                 raise LmqlError("no model: name one in a `from` clause, or give `model=`")
-            if self.decoder.arguments.get("backend") is not None:
-                raise UnsupportedConstraint(f"backend={self.decoder.arguments['backend']!r} is not available in this version")
+            wire = self.decoder.arguments.get("backend")
+            value = value if wire is None else over_wire(value, wire)
             backend = await open_model(value, self.settings.progress)
             around = self.settings.around
             if isinstance(backend, TextBackend):

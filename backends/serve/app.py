@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lmqlc.backends.serve import admin, chat, completions, holes
+from lmqlc.backends.serve import admin, chat, completions, holes, legacy, lmtp
 from lmqlc.backends.serve.answers import failed
 from lmqlc.backends.serve.problems import Problem, problem_of
 from lmqlc.backends.serve.served import Served
@@ -27,7 +27,9 @@ from lmqlc.grammar.errors import LmqlError
 
 log = logging.getLogger("lmqlc.serve")
 
-ROUTES: Sequence[Callable[[Served], list[BaseRoute]]] = (admin.routes, completions.routes, chat.routes, holes.routes)
+ROUTES: Sequence[Callable[[Served], list[BaseRoute]]] = (
+    admin.routes, completions.routes, chat.routes, holes.routes, lmtp.routes, legacy.routes,
+)  # fmt: skip
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

@@ -162,6 +162,7 @@ def _listening(host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
+        sock.listen(2048)  # from now on clients may come; they are answered when the loop runs
     except BaseException:
         sock.close()
         raise
