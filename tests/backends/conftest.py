@@ -11,8 +11,10 @@ import pytest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Takes the tests marked `gpu` out of the run where torch sees no GPU, those marked `llama_cpp` where no such server is named."""
+    """Takes the tests marked `gpu` out of the run where torch sees no GPU, those marked `llama_cpp` and
+    `existing` where no such server, or no such environment, is named."""
     _take_out(config, items, "gpu", _has_gpu)
+    _take_out(config, items, "existing", lambda: {"LMQL_073_PYTHON", "LMQL_006_PYTHON"} <= set(os.environ))
     _take_out(config, items, "llama_cpp", lambda: any(os.environ.get(name) for name in ("LMQLC_LLAMA_CPP_PYTHON", "LMQLC_LLAMA_SERVER")))
 
 
