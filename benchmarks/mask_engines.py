@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,13 +11,18 @@ import torch
 
 from benchmarks.mask_rows import Row
 from lmqlc.backends.tokenizer import load_tokenizer
+from lmqlc.compiler import artifact
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
+from lmqlc.compiler.driver import compile_source
 from lmqlc.compiler.masks import files, forms, store
 from lmqlc.compiler.masks.core import forget_cores
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, link
+from lmqlc.grammar.source import Source
 
+_PROGRAM = compile_source(Source("q.lmql", '"[X]"\n'))
+"""What the arrays of an artifact stand beside."""
 Scores = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -77,12 +83,19 @@ class Ours:
     def again(self, automaton: TextAutomaton) -> TokenAutomaton:
         return link(automaton, self.vocabulary)
 
-    def save(self, linked: TokenAutomaton, path: Path) -> None:
-        files.write_arrays(path, store.to_arrays(linked), {"kind": "automaton"})
+    def save(self, linked: TokenAutomaton, artifact_path: Path, kept_path: Path) -> None:
+        """As an artifact (`lmqlc compile --tokenizer`), and as the cache on disk keeps it."""
+        arrays = store.to_arrays(linked)
+        artifact.save(_PROGRAM, artifact_path, arrays)
+        files.write_arrays(kept_path, arrays, {"kind": "automaton"})
 
-    def open(self, path: Path) -> TokenAutomaton:
-        arrays, _ = files.read_arrays(path)
-        return store.from_arrays(arrays, self.vocabulary)
+    def first(self, arrays: Mapping[str, files.Array]) -> OurText:
+        """A text over what an artifact holds."""
+        return self.start(store.from_arrays(arrays, self.vocabulary))
+
+    def recalled(self, kept_path: Path) -> OurText:
+        """A text over a file of the cache, opened now."""
+        return self.first(files.read_arrays(kept_path)[0])
 
     def start(self, compiled: TokenAutomaton) -> OurText:
         return OurText(compiled)
@@ -166,3 +179,49 @@ class XGrammar:
 
     def start(self, compiled: Any) -> XGrammarText:
         return XGrammarText(self, compiled)
+
+
+class OutlinesText:
+    def __init__(self, engine: Outlines, index: Any) -> None:
+        import outlines_core
+
+        self.engine = engine
+        self.guide = outlines_core.Guide(index)
+
+    def mask(self) -> object:
+        bits = self.engine.bits
+        self.guide.write_mask_into(bits.ctypes.data, bits.size, bits.itemsize)
+        return bits
+
+    def apply(self, scores: Scores) -> None:
+        forms.apply(scores, self.engine.bits)  # it has no way of its own over NumPy arrays
+
+    def advance(self, token: int) -> bool:
+        try:
+            self.guide.advance(token, False)
+        except ValueError:
+            return False
+        return True
+
+
+class Outlines:
+    """outlines-core, the engine of outlines: an index of every state, built at once."""
+
+    name = "outlines-core"
+
+    def __init__(self, tokens: tuple[bytes, ...], eos: list[int]) -> None:
+        import outlines_core
+
+        entries: dict[bytes, list[int]] = {}
+        for token_id, token in enumerate(tokens):
+            if token and token_id not in eos:
+                entries.setdefault(token, []).append(token_id)
+        self.module = outlines_core
+        self.vocabulary = outlines_core.Vocabulary(eos[0], entries)
+        self.bits = np.zeros(forms.words(len(tokens)), np.uint32)
+
+    def compile(self, row: Row) -> Any:
+        return self.module.Index(row.pattern, self.vocabulary) if row.pattern else None
+
+    def start(self, compiled: Any) -> OutlinesText:
+        return OutlinesText(self, compiled)
