@@ -7,7 +7,7 @@ a set repeated up to n times, alone or between parts of fixed length.
 from __future__ import annotations
 
 from lmqlc.compiler.automata.expression import CHARS, CONCAT, EPSILON, REPEAT, UNBOUNDED, Expressions, Node
-from lmqlc.compiler.automata.limits import COUNTER_THRESHOLD
+from lmqlc.compiler.automata.limits import COUNTER_THRESHOLD, LONGEST_TEXT
 
 
 def take_counter(build: Expressions, formulas: list[list[Node]]) -> tuple[list[list[Node]], int | None]:
@@ -21,7 +21,8 @@ def take_counter(build: Expressions, formulas: list[list[Node]]) -> tuple[list[l
             relaxed[node], limits[node] = found
     if not limits:
         return formulas, None
-    return [[relaxed.get(node, node) for node in parts] for parts in formulas], min(limits.values())
+    limit = min(limits.values())
+    return [[relaxed.get(node, node) for node in parts] for parts in formulas], limit if limit < LONGEST_TEXT else None
 
 
 def _relax(build: Expressions, node: Node) -> tuple[Node, int] | None:

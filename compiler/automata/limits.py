@@ -27,6 +27,10 @@ COUNTER_THRESHOLD = 16
 """Upper bounds on characters above this one are kept as a counter outside the states where that is exact."""
 
 
+LONGEST_TEXT = 1 << 26
+"""Characters that no text has: an upper bound from here on is none."""
+
+
 class LimitExceeded(Exception):
     """A bound was reached; `what` is "states", "steps", "time", "memory" or "regions"."""
 

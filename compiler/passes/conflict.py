@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lmqlc.compiler import constraints as c
@@ -13,11 +13,11 @@ from lmqlc.compiler.automata.problems import UNSATISFIABLE, VACUOUS
 from lmqlc.compiler.automata.search import shortest
 from lmqlc.compiler.passes.describe import describe
 from lmqlc.compiler.passes.fold import fold, truth
-from lmqlc.compiler.passes.normalize import normalize
+from lmqlc.compiler.passes.normalize import normalize, same
 from lmqlc.compiler.passes.stops import split_stops
 from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import UnsupportedConstraint
-from lmqlc.grammar.source import Source
+from lmqlc.grammar.source import Source, Span
 
 _CORE_STEPS = 1_000_000
 _VACUOUS_STEPS = 400_000
@@ -30,11 +30,11 @@ def conflict(constraint: c.Constraint, source: Source | None = None) -> Diagnost
     parts = _core(_parts(constraint), Budget(_CORE_STEPS))
     if len(parts) == 1:
         message = f"no text can meet this condition: {describe(parts[0], source)}"
-        return Diagnostic(UNSATISFIABLE, "error", message, parts[0].span or constraint.span, hint="correct it, or leave it out")
+        return Diagnostic(UNSATISFIABLE, "error", message, _place(parts[0]) or constraint.span, hint="correct it, or leave it out")
     shown = " and ".join(describe(part, source) for part in parts)
     message = f"no text can meet these conditions together: {shown}"
-    notes = tuple((f"conflicts with {describe(part, source)}", part.span) for part in parts[1:])
-    return Diagnostic(UNSATISFIABLE, "error", message, parts[0].span or constraint.span, notes, "leave one of them out, or relax it")
+    notes = tuple((f"conflicts with {describe(part, source)}", _place(part)) for part in parts[1:])
+    return Diagnostic(UNSATISFIABLE, "error", message, _place(parts[0]) or constraint.span, notes, "leave one of them out, or relax it")
 
 
 def vacuous(constraint: c.Constraint, source: Source | None = None) -> list[Diagnostic]:
@@ -43,14 +43,40 @@ def vacuous(constraint: c.Constraint, source: Source | None = None) -> list[Diag
     for part in _parts(constraint):
         if truth(part) is None and _always(part):
             message = f"this condition always holds: {describe(part, source)}"
-            found.append(Diagnostic(VACUOUS, "warning", message, part.span, hint="leave it out, or correct it"))
+            found.append(Diagnostic(VACUOUS, "warning", message, _place(part), hint="leave it out, or correct it"))
     return found
 
 
 def _parts(constraint: c.Constraint) -> list[c.Constraint]:
-    """The conjuncts of a formula without its stops."""
+    """The conjuncts of a formula without its stops, as they were written; those that say the same once."""
     rest, _ = split_stops(normalize(constraint))
-    return list(rest.args) if isinstance(rest, c.And) else [rest]
+    wanted = list(rest.args) if isinstance(rest, c.And) else [rest]
+    found: list[c.Constraint] = []
+    for part in _conjuncts(constraint):
+        normal = normalize(part)
+        at = next((number for number, one in enumerate(wanted) if same(one, normal)), None)
+        if at is not None:
+            del wanted[at]
+            found.append(part)
+    return [*found, *wanted]
+
+
+def _conjuncts(constraint: c.Constraint) -> Iterator[c.Constraint]:
+    """What must hold together; the negation of alternatives is written `not` of each."""
+    if isinstance(constraint, c.And):
+        for arg in constraint.args:
+            yield from _conjuncts(arg)
+    elif isinstance(constraint, c.Not) and isinstance(constraint.arg, c.Or):
+        for arg in constraint.arg.args:
+            yield from _conjuncts(c.Not(arg))
+    elif isinstance(constraint, c.Not) and isinstance(constraint.arg, c.Not) and isinstance(constraint.arg.arg, c.And):
+        yield from _conjuncts(constraint.arg.arg)
+    else:
+        yield constraint
+
+
+def _place(part: c.Constraint) -> Span | None:
+    return part.span or (_place(part.arg) if isinstance(part, c.Not) else None)
 
 
 def _always(part: c.Constraint) -> bool:

@@ -11,7 +11,7 @@ _WIDTH = 80
 
 def describe(constraint: c.Constraint, source: Source | None = None) -> str:
     """A constraint as the program wrote it, where it shows it, else as it could be written. Long ones are cut."""
-    text = _written(constraint, source) or _spelled(constraint)
+    text = _written(constraint, source) or _negated(constraint, source) or _spelled(constraint)
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
@@ -19,6 +19,12 @@ def _written(constraint: c.Constraint, source: Source | None) -> str | None:
     if source is None or constraint.span is None:
         return None
     return " ".join(source.text[constraint.span.start : constraint.span.end].split()) or None
+
+
+def _negated(constraint: c.Constraint, source: Source | None) -> str | None:
+    """A negation that is not written itself, of something that is."""
+    inner = _written(constraint.arg, source) if isinstance(constraint, c.Not) else None
+    return None if inner is None else f"not ({inner})"
 
 
 def _operand(operand: c.Operand) -> str:

@@ -34,12 +34,12 @@ def _join(kind: type[c.And] | type[c.Or], args: list[c.Constraint], whole: c.And
     found: list[c.Constraint] = []
     for arg in args:
         for part in arg.args if isinstance(arg, kind) else (arg,):
-            if not any(_same(part, other) for other in found):
+            if not any(same(part, other) for other in found):
                 found.append(part)
     return found[0] if len(found) == 1 else kind(tuple(found), whole.span)
 
 
-def _same(left: c.Constraint, right: c.Constraint) -> bool:
+def same(left: c.Constraint, right: c.Constraint) -> bool:
     """Whether two parts say the same, wherever they stand. Operands of different types differ: `1` is not `True`."""
     return type(left) is type(right) and _key(left) == _key(right)
 

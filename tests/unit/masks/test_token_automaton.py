@@ -64,6 +64,13 @@ def allowed(run: Matcher) -> set[bytes]:
     return {tokens[i] for i in range(len(tokens)) if flags[i]}
 
 
+@pytest.mark.parametrize("bound", [200, (1 << 26) - 1, 1 << 26, 1 << 29, (1 << 29) + 5, 10**9, 10**12])
+def test_a_bound_that_no_text_reaches_forbids_as_much_as_none(bound: int) -> None:
+    one, other = linked(c.Count("chars", "<=", const(bound)), "abc", "\n"), linked(c.Truth(const(True)), "abc", "\n")
+    assert one.mask(one.start()).tolist() == other.mask(other.start()).tolist()
+    assert b"\xff" not in allowed(matcher(one))
+
+
 def test_a_token_may_run_past_a_stop() -> None:
     run = matcher(linked(stop("."), ".\n\n", "end"))
     assert write(run, "end", ".\n\n")

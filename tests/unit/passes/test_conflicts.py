@@ -57,6 +57,28 @@ def test_cores_are_minimal(name: str) -> None:
             build(c.And(fewer))
 
 
+@pytest.mark.parametrize(
+    ("where", "shown"),
+    [
+        ("'a' in X and not 'a' in X", "'a' in X and not 'a' in X"),
+        ("'a' in X and 'a' not in X", "'a' in X and 'a' not in X"),
+        ("X == 'a' and not (X == 'a' or X == 'b')", "X == 'a' and not (X == 'a')"),
+        ("not X.isdigit() and INT(X) and X.isdigit()", "not X.isdigit() and X.isdigit()"),
+        ("len(X) == 3 and not len(X) >= 2", "len(X) == 3 and not len(X) >= 2"),
+        ("not not X == 'a' and X == 'b'", "not not X == 'a' and X == 'b'"),
+        ("not (len(X) > 2 or X != 'abc')", "not (len(X) > 2) and not (X != 'abc')"),
+        ("not (X == 'a' or not X == 'b') and len(X) > 1", "not (not X == 'b') and len(X) > 1"),
+        ("not not (X == 'a' and X == 'b')", "X == 'a' and X == 'b'"),
+    ],
+)
+def test_negations_are_shown_as_negations(where: str, shown: str) -> None:
+    with pytest.raises(LmqlCompileError) as caught:
+        compile_source(Source("q.lmql", f'"[X]" where {where}'))
+    (finding,) = caught.value.diagnostics
+    assert finding.message == f"no text can meet these conditions together: {shown}"
+    assert finding.span
+
+
 def test_no_text_within_a_character_limit() -> None:
     with pytest.raises(UnsatisfiableConstraint, match=r"len\(X\) <= 40 and len\(WORDS\(X\)\) > 30"):
         build(c.And((c.Count("chars", "<=", c.Const(40)), c.Count("words", ">", c.Const(30)))))
