@@ -199,7 +199,7 @@ def _compare_holes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None
     if old["name"] != new["name"] or old["prompt_sha256"] != new["prompt_sha256"]:
         return f"{place} has another prompt before it"
     for number, (before, now) in enumerate(zip(old["tokens"] or (), new["tokens"] or (), strict=False), 1):
-        if before["id"] != now["id"]:
+        if (before["id"], before["text"]) != (now["id"], now["text"]):
             return f"{place}: token {number} was {before['id']} {before['text']!r}, and is {now['id']} {now['text']!r}"
         if not _close(before["logprob"], now["logprob"]):
             return f"{place}: the log-probability of token {number} was {before['logprob']}, and is {now['logprob']}"

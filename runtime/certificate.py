@@ -3,8 +3,9 @@
 Format 1: `type`, `format`, `name`, `time` (UTC), `versions`, `runs`, `children` (certificates of traces inside), `metrics` (sums over all).
 A run has `program` (name, text, SHA-256 of the text), `arguments`, `model`, `tokenizer` (fingerprint of the vocabulary), `decoder` (name,
 effective arguments and seed), `results` of its branches, `error`, `time` and `seconds`. Holes in results have the ids before them
-(`prompt_ids`, with their SHA-256 as little-endian int64), tokens with log-probabilities, and `seconds`. Where a text of a hole or before
-it has a secret in it, ids and tokens are left out, since they spell it.
+(`prompt_ids`, with their SHA-256 as little-endian int64; for models that take text, `prompt_text` and the SHA-256 of its UTF-8), tokens
+with log-probabilities, and `seconds`. Where a text of a hole or before it has a secret in it, ids and tokens are left out, since they
+spell it.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ def _result(result: Result, record: RunRecord, redaction: Redaction) -> dict[str
 
 def _hole(hole: HoleResult, record: RunRecord, redaction: Redaction) -> dict[str, Any]:
     ids = np.array(hole.prompt_ids, dtype="<i8")
+    before = ids.tobytes() if hole.prompt_ids else hole.prompt_text.encode("utf-8", "surrogatepass")
     facts = hole.to_dict()
     tokens = facts.pop("tokens")
     if _spells_secret(hole, record, redaction):
@@ -164,7 +166,8 @@ def _hole(hole: HoleResult, record: RunRecord, redaction: Redaction) -> dict[str
     shown: dict[str, Any] = redaction.clean(facts)
     return shown | {
         "prompt_ids": None if tokens is None else ids.tolist(),
-        "prompt_sha256": sha256(ids.tobytes()),
+        "prompt_text": redaction.text(hole.prompt_text),
+        "prompt_sha256": sha256(before),
         "tokens": tokens,
         "seconds": hole.seconds,
     }
@@ -172,7 +175,7 @@ def _hole(hole: HoleResult, record: RunRecord, redaction: Redaction) -> dict[str
 
 def _spells_secret(hole: HoleResult, record: RunRecord, redaction: Redaction) -> bool:
     """The ids before a hole, or its tokens, spell a secret."""
-    before = "" if record.tokenizer is None else record.tokenizer.decode(hole.prompt_ids)
+    before = hole.prompt_text if record.tokenizer is None else record.tokenizer.decode(hole.prompt_ids)
     whole = before + "".join(token.text for token in hole.tokens)
     return redaction.text(whole) != whole
 

@@ -68,6 +68,7 @@ class Interpreter(RecordedCalls):
         self.environment: dict[str, Any] = {}
         self.returned: tuple[Any] | None = None
         self._began: tuple[tuple[int, ...], float] = ((), 0.0)
+        self._began_text = ""
 
     async def execute(self, environment: dict[str, Any]) -> None:
         """Run the program with these globals. What it raises comes out unchanged."""
@@ -187,6 +188,7 @@ class Interpreter(RecordedCalls):
     def begin(self, name: str, ids: Sequence[int] = ()) -> None:
         """A hole begins after these ids; show it."""
         self._began = (tuple(ids), time.perf_counter())
+        self._began_text = "" if ids else self.prompt.text
         self.emit(HoleStart(name))
 
     def took_back(self, count: int) -> None:
@@ -197,7 +199,7 @@ class Interpreter(RecordedCalls):
     def finished(self, result: HoleResult, rest: str = "") -> None:
         """Keep a complete hole, with what it began after, and show it."""
         ids, started = self._began
-        complete = replace(result, prompt_ids=ids, seconds=time.perf_counter() - started)
+        complete = replace(result, prompt_ids=ids, prompt_text=self._began_text, seconds=time.perf_counter() - started)
         self.log.holes.append(complete)
         self.emit(HoleEnd(complete, rest))
 

@@ -19,7 +19,8 @@ class HoleResult:
 
     text: the final text. In the prompt one space may stand before it, where the hole is a number or of a plain-text type.
     value: what the program sees. tokens: as decoded, with the token that ended the hole (end-of-text, the following text) and the
-    parts of tokens that a stop cut off. prompt_ids: what the model had read before. seconds: from the hole's start to its end.
+    parts of tokens that a stop cut off. prompt_ids: what the model had read before; prompt_text: the same where it takes
+    text, or nothing was asked. seconds: from the hole's start to its end.
     healed: text at the end of the prompt that was taken back and is the beginning of the first token's; where it is all of it, that token
     is no part of the hole's text.
     """
@@ -30,6 +31,7 @@ class HoleResult:
     tokens: tuple[TokenResult, ...]
     finish_reason: FinishReason
     prompt_ids: tuple[int, ...] = ()
+    prompt_text: str = ""
     seconds: float = field(default=0.0, compare=False)
     healed: str = ""
 
