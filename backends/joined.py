@@ -82,7 +82,7 @@ class JoinedQuestions:
             if not question.batch and not self._model.here(self._answer, [other.sequences for other in self._waiting]):
                 self._model.soon(self._answer)
             return await question.answer
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or the model was closed
             self._drop(question)
             raise
 

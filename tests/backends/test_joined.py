@@ -150,3 +150,36 @@ def test_one_questions_error_is_not_the_others(demo: InProcessBackend) -> None:
     assert isinstance(one, np.ndarray)
     assert one.shape == three_.shape == (1, engine.width)
     assert np.allclose(one, engine.logits([[5, 6, 8]])[0], atol=1e-4)
+
+
+def test_a_tool_may_ask_the_model_that_waits_for_it(demo: InProcessBackend) -> None:
+    def tool(word: str) -> str:
+        return str(
+            lmqlc.run_sync('"Q: What is the capital of {word}?\\nA:[X]" where STOPS_BEFORE(X, "\\n")\nreturn X', word=word, model=demo)
+        )
+
+    text = '"[A]" where len(A) == 3\n"{tool(word)}[B]" where len(B) == 3\nreturn tool(word)'
+
+    async def several() -> list[Any]:
+        return await asyncio.gather(*(lmqlc.run(text, tool=tool, word=word, model=demo) for word in ("France", "Italy", "Spain")))
+
+    assert [answer.strip() for answer in asyncio.run(several())] == ["Paris", "Rome", "Madrid"]
+
+
+def test_a_closed_model_answers_nobody() -> None:
+    from lmqlc.backends.base import ModelSpec
+    from lmqlc.backends.inprocess import load_demo
+
+    backend = load_demo(ModelSpec("demo", ""))
+
+    async def closing() -> list[Any]:
+        sessions = [await backend.open() for _ in range(2)]
+        first = [asyncio.ensure_future(session.logits([[5, 6, 7]])) for session in sessions]
+        await asyncio.sleep(0)
+        await backend.close()
+        later = await asyncio.gather(*(session.logits([[5, 6]]) for session in sessions), return_exceptions=True)
+        return [*await asyncio.gather(*first, return_exceptions=True), *later]
+
+    results = asyncio.run(asyncio.wait_for(closing(), 30))
+    assert all(isinstance(result, np.ndarray | lmqlc.errors.BackendUnavailable) for result in results)
+    assert all(isinstance(result, lmqlc.errors.BackendUnavailable) for result in results[2:])
