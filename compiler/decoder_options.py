@@ -46,9 +46,11 @@ COMMON: Mapping[str, Kind] = {
     "frequency_penalty": OFFSET,
     "max_len": COUNT,
     "max_tokens": LIMIT,
+    "max_total_tokens": LIMIT,
     "presence_penalty": OFFSET,
     "repetition_penalty": PENALTY,
     "score_by": COMPARISON,
+    "timeout": SECONDS,
     "token_healing": SWITCH,
     "verbose": SWITCH,
 }

@@ -66,5 +66,9 @@ class ContextOverflow(LmqlError):
     """The prompt does not fit the model's context window."""
 
 
+class DeadlineExceeded(LmqlError, TimeoutError):
+    """A query took longer than its `timeout`."""
+
+
 class ArtifactError(LmqlError):
     """A `.lmqlc` file that cannot be read: damaged, of another version, or no artifact at all."""

@@ -58,6 +58,9 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON: prompt, holes with tokens, variables, usage.")
 @click.option("--stream/--no-stream", default=None, help="Show the prompt as it grows, on standard error. Default: on a terminal.")
+@click.option("--timeout", metavar="S", type=float, help="End the query after so many seconds; what it has written is shown.")
+@click.option("--max-tokens", metavar="N", type=int, help="The most tokens of each hole; goes before the header.")
+@click.option("--max-total-tokens", metavar="N", type=int, help="The most tokens of all holes together; goes before the header.")
 @click.option("--certificate", metavar="FILE", help="Write what it takes to repeat the run, as JSON; `lmqlc verify FILE` repeats it.")
 @click.option("--time", "timed", is_flag=True, help="Print what the run cost, on standard error.")
 def run(
@@ -69,11 +72,15 @@ def run(
     stream: bool | None,
     certificate: str | None,
     timed: bool,
+    **limits: float | None,
 ) -> None:
     """Run QUERY: a .lmql program, a compiled .lmqlc, or - for standard input."""
     from lmqlc.run_command import run_command
 
-    run_command(query, model=model, decoder=decoder, args=args, as_json=as_json, stream=stream, certificate=certificate, timed=timed)
+    given = {name: value for name, value in limits.items() if value is not None}
+    run_command(
+        query, model=model, decoder=decoder, args=args, as_json=as_json, stream=stream, certificate=certificate, timed=timed, limits=given
+    )
 
 
 @cli.command(

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import io
 import json
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import click
 
 from lmqlc.api import CompiledQuery, compile_source_to_query, load
 from lmqlc.compiler.ir import Program
-from lmqlc.grammar.errors import LmqlError
+from lmqlc.grammar.errors import ContextOverflow, DeadlineExceeded, LmqlError
 from lmqlc.output import as_json as results_as_json
 from lmqlc.output import as_text
 from lmqlc.queries import run_program, settings_of
@@ -40,8 +42,10 @@ def run_command(
     stream: bool | None,
     certificate: str | None = None,
     timed: bool,
+    limits: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
-    """Run a program and print what it gives."""
+    """Run a program and print what it gives. limits: bounds of the run, by the names of the decoder's arguments. A run that is ended from
+    outside shows what it has written so far, where that was not shown."""
     _write_utf8()
     sys.path.insert(0, "" if query == "-" else str(Path(query).resolve().parent))  # as for a Python script
     started = time.perf_counter()
@@ -50,20 +54,26 @@ def run_command(
     arguments = parse_arguments(args)
     name, options = parse_decoder(decoder or default_decoder(program))
     progress = ProgressLine(sys.stderr)
-    writer = TerminalWriter(sys.stderr, colour=uses_colour(sys.stderr))
     shows = sys.stderr.isatty() if stream is None else stream
+    shown = sys.stderr if shows else io.StringIO()
+    writer = TerminalWriter(shown, colour=uses_colour(shown))
     settings = replace(
         settings_of(compiled),
         model=model,
         decoder=name,
-        options=options,
-        writers=(writer,) if shows else (),
+        options={**options, **limits},
+        writers=(writer,),
         progress=progress,
         certificate=certificate,
     )
     ready = time.perf_counter()
     try:
         results = _run(program, arguments, settings)
+    except (KeyboardInterrupt, DeadlineExceeded, ContextOverflow):
+        writer.close()
+        if isinstance(shown, io.StringIO):
+            sys.stderr.write(shown.getvalue())
+        raise
     finally:
         progress.close()
         writer.close()
@@ -128,8 +138,9 @@ def compiled_query(query: str) -> CompiledQuery:
 
 def _run(program: Program, arguments: dict[str, Any], settings: Settings) -> list[Result]:
     """Run a program; what it raises itself becomes a ProgramFailed, which shows its own lines only."""
+    timeout = settings.options.get("timeout")
     try:
-        with _interruptible():
+        with _interruptible(), _struck(timeout if isinstance(timeout, int | float) else None):
             return asyncio.run(run_program(program, (), arguments, settings))
     except (LmqlError, BrokenPipeError):
         raise
@@ -155,6 +166,38 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+_LATE = 1.5
+"""Seconds after its deadline at which a run that did not notice it is interrupted: it may be in code that never awaits."""
+
+
+@contextmanager
+def _struck(timeout: float | None) -> Iterator[None]:
+    """Interrupts the main thread after a timeout, and some patience. Raises DeadlineExceeded then."""
+    if timeout is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    struck = threading.Event()
+
+    def strike() -> None:
+        struck.set()
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
+
+    timer = threading.Timer(timeout + _LATE, strike)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if struck.is_set():
+            raise DeadlineExceeded(f"the query took longer than its timeout of {timeout:g} seconds, in code that never awaits") from None
+        raise
+    finally:
+        timer.cancel()
 
 
 def _costs(results: Sequence[Result], compiling: float) -> str:

@@ -169,9 +169,11 @@ async def _conclude(
     text, value = await deco.after(decorators, at, *final)
     if text == decoded:
         tail = tokenizer.encode(written.tail, first=False) if written.tail else []
-        at.prompt.append_tokens([*written.ids, *tail], written.text, tokenizer, instead_of=opened.taken if written.healed else 0)
+        at.prompt.append_tokens(
+            [*written.ids, *tail], written.text, tokenizer, instead_of=opened.taken if written.healed else 0, whose=f"hole `{hole.name}`"
+        )
     else:
-        at.prompt.append_text(text)
+        at.prompt.append_text(text, f"hole `{hole.name}`")
     if decoding.reason is None:
         raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
     result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, healed=decoding.healed)

@@ -132,6 +132,8 @@ def _budget(at: Interpreter, limit: int | None, room: int | None) -> Budget:
     """How many tokens a hole may have. `max_len` bounds those that the run has decoded: what a prompt takes is the server's to know."""
     decoder = at.run.decoder
     left = decoder.max_len - at.log.usage.tokens
+    allowed = at.left()
+    left = left if allowed is None else min(left, allowed)
     if left <= 0:
         raise EndOfRun
     budget = Budget(left if room is None else min(left, room), "length")

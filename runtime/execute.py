@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from lmqlc.compiler.ir import Program
 from lmqlc.runtime.budget import EndOfRun
+from lmqlc.runtime.deadline import GRACE
 from lmqlc.runtime.effects import Effects, environment_copies, outside
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.outside import Boundary
@@ -54,7 +55,7 @@ async def _results(run: Run, program: Program, environment: dict[str, Any]) -> l
     """The results of a run, shown to everybody who listens."""
     branches = _Branches(run, program, environment)
     try:
-        results = await branches.results()
+        results = await run.deadline.keep(branches.results(), branches.partial)
         run.emit(RunEnd(tuple(results), outcome(results)))
         await run.drain()
     finally:
@@ -86,7 +87,8 @@ class _Branches:
         first = asyncio.ensure_future(self._branch(0, self._effects))
         self._tasks.append(first)
         try:
-            await first
+            await asyncio.wait([first])  # unlike awaiting it, a cancellation does not wait for it
+            first.result()
             if self._effects is not None:
                 self._start_others(self._effects)  # where there was no hole
             results = list(await asyncio.gather(*self._tasks))
@@ -125,7 +127,11 @@ class _Branches:
     async def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait(self._tasks, timeout=GRACE)
+
+    def partial(self) -> Result | None:
+        """What the first branch has produced so far."""
+        return None if self._run.first is None else self._complete(self._run.first)
 
     async def _branch(self, number: int, effects: Effects | None) -> Result:
         interpreter = Interpreter(self._run, self._program, branch=number, effects=effects)

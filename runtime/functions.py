@@ -101,7 +101,12 @@ class QueryFunction:
         settings = self._settings(options)
         bound = self.__signature__.bind(*args, **own)
         bound.apply_defaults()
-        return await execute(self.program, environment, settings if writer is None else settings.listening(writer), bound.arguments)
+        settings = settings if writer is None else settings.listening(writer)
+        results = await execute(self.program, environment, settings, bound.arguments)
+        outer = CURRENT.get()
+        if outer is not None:
+            outer.spent.tokens += sum(result.usage.tokens + result.usage.forced for result in results)
+        return results
 
     def _split(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Keywords of the function itself, and those of the run."""
@@ -114,7 +119,7 @@ class QueryFunction:
         settings = settings_with(self.settings, given)
         outer = CURRENT.get()
         if outer is not None:
-            settings = replace(settings, default_model=outer.run.chosen_model)
+            settings = replace(settings, default_model=outer.run.chosen_model, left=outer.left())
         return settings
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from types import NoneType
+from types import FrameType, NoneType
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.compiler.constraints import OPEN
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.compiler.masks.hole import Budget
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.budget import hole_budget
+from lmqlc.runtime.budget import Limits, Spent, hole_budget
 from lmqlc.runtime.decode import decode_hole
 from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.hole_values import typed_value
@@ -67,6 +68,9 @@ class Interpreter(RecordedCalls):
         self.variables: dict[str, Any] = {} if outer else self.log.variables
         self.environment: dict[str, Any] = {}
         self.returned: tuple[Any] | None = None
+        if run.first is None:
+            run.first = self
+        self.spent: Spent = outer.spent if outer else Spent()
         self._began: tuple[tuple[int, ...], float] = ((), 0.0)
         self._began_text = ""
 
@@ -96,14 +100,16 @@ class Interpreter(RecordedCalls):
 
     async def text(self, literal: str) -> None:
         """Prompt text as written."""
+        place = self._place(sys._getframe(1))
         await self._ready()
-        self.append(literal)
+        self.append(literal, f"text at {place}")
         await self.run.drain()
 
     async def value(self, rendered: str) -> None:
         """Prompt text that came from an expression: characters, and nothing else."""
+        place = self._place(sys._getframe(1))
         await self._ready()
-        self.append(rendered)
+        self.append(rendered, f"a value at {place}")
         await self.run.drain()
 
     async def role(self, name: str) -> None:
@@ -142,7 +148,16 @@ class Interpreter(RecordedCalls):
     async def budget(self, hole: HoleIR, ids: Sequence[int]) -> Budget:
         """How many tokens a hole may have after these ids. Raises ContextOverflow and EndOfRun where it is none."""
         decoder, backend = self.run.decoder, await self.run.backend()
-        return hole_budget(hole.name, len(ids), max_len=decoder.max_len, max_tokens=decoder.max_tokens, context=backend.context_length)
+        limits = Limits(decoder.max_len, decoder.max_tokens, self.left(), backend.context_length)
+        return hole_budget(hole.name, len(ids), limits, lambda: self.prompt.largest_parts(backend.tokenizer))
+
+    def left(self) -> int | None:
+        """How many tokens the branch may still decode, in its holes and in the queries that it calls; None: any number. Each of the n
+        branches of a run may have the nth part."""
+        decoder, given = self.run.decoder, self.run.settings.left
+        bounds = [bound for bound in (decoder.max_total_tokens, given) if bound is not None]
+        usage = self.log.usage
+        return max(min(bounds) // decoder.n - usage.tokens - usage.forced - self.spent.tokens, 0) if bounds else None
 
     def bind(self, name: str, value: Any) -> Any:
         """Give a hole's variable its value, and show it."""
@@ -172,10 +187,14 @@ class Interpreter(RecordedCalls):
         """What a top-level `return` hands back."""
         self.returned = (value,)
 
-    def append(self, text: str) -> None:
+    def _place(self, frame: FrameType) -> str:
+        """Where the program stands."""
+        return f"{self.program.source.name}:{frame.f_lineno}"
+
+    def append(self, text: str, whose: str) -> None:
         """Add text to the prompt, and show it."""
         if text:
-            self.prompt.append_text(text)
+            self.prompt.append_text(text, whose)
             self.emit(TextEvent(text))
 
     def emit(self, event: BranchEvent) -> None:
@@ -214,7 +233,7 @@ class Interpreter(RecordedCalls):
         with at_hole(hole.span, self.program.source):
             value = typed_value(hole, type, text)
         text, value = await deco.after(decorators, self, text, value)
-        self.prompt.append_text(text)
+        self.prompt.append_text(text, f"hole `{hole.name}`")
         self.finished(HoleResult(hole.name, text, value, (), "replaced"), text)
         return value
 
@@ -231,6 +250,6 @@ class Interpreter(RecordedCalls):
             return value
         self.prompt.restore(mark)
         self.begin(hole.name)
-        self.prompt.append_text(text)
+        self.prompt.append_text(text, f"hole `{hole.name}`")
         self.finished(HoleResult(hole.name, text, value, (), "query"), text)
         return value

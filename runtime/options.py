@@ -67,12 +67,12 @@ async def _conclude(at: Interpreter, hole: HoleIR, option: Any, chosen: Ranked, 
     taken = start.taken if start is not None and chosen.healed else 0
     if taken:
         at.took_back(taken)
-    decoded = str(option)
+    decoded, whose = str(option), f"hole `{hole.name}`"
     text, value = await deco.after(decorators, at, decoded, option)
     if start is None or text != decoded:
-        at.prompt.append_text(text)
+        at.prompt.append_text(text, whose)
     else:
-        at.prompt.append_tokens(chosen.ids, text, await at.run.tokenizer(), instead_of=taken)
+        at.prompt.append_tokens(chosen.ids, text, await at.run.tokenizer(), instead_of=taken, whose=whose)
     at.finished(HoleResult(hole.name, text, value, chosen.tokens, "distribution", healed=chosen.healed), text)
     return value
 

@@ -30,6 +30,7 @@ class Mark:
     role: str | None
     content: str
     fresh: int
+    pieces: int
 
 
 class Prompt:
@@ -44,25 +45,28 @@ class Prompt:
         self._role: str | None = None
         self._content = ""  # of the open turn
         self._fresh = 0  # ids at the end that are those of text, not sampled
+        self._pieces: list[tuple[str, int]] = []  # whose text each part is, and where in `text` it ends
 
     @property
     def ends_in_space(self) -> bool:
         """The last character is white space."""
         return self.text[-1:].isspace()
 
-    def append_text(self, text: str) -> None:
-        """Add text that is no hole's, from a literal or a value: it is characters and nothing else."""
+    def append_text(self, text: str, whose: str = "text") -> None:
+        """Add text from a literal or a value: it is characters and nothing else. whose: what to call it where the prompt is too long."""
         self.text += text
+        self._pieces.append((whose, len(self.text)))
         self._content += text
         self._pending += text
 
-    def append_tokens(self, ids: Sequence[int], text: str, tokenizer: Tokenizer, *, instead_of: int = 0) -> None:
+    def append_tokens(self, ids: Sequence[int], text: str, tokenizer: Tokenizer, *, instead_of: int = 0, whose: str = "a hole") -> None:
         """Add a decoded hole: its ids as sampled, and their text. instead_of: ids at the end of the prompt that they stand for too."""
         self.ids(tokenizer)
         del self._ids[len(self._ids) - instead_of :]
         self._ids.extend(ids)
         self._fresh = 0
         self.text += text
+        self._pieces.append((whose, len(self.text)))
         self._content += text
 
     def start_turn(self, role: str) -> None:
@@ -74,6 +78,7 @@ class Prompt:
         elif self.text.strip():
             raise LmqlError("text stands before the first role tag of a chat; give it a role, for example `{:system}`")
         self.text += f"{{:{role}}}"
+        self._pieces.append(("role tags", len(self.text)))
         self._role, self._content, self._pending = role, "", ""
         self._head, self._ids, self._fresh = None, [], 0
 
@@ -115,15 +120,28 @@ class Prompt:
                 raise LmqlError(f"text with a lone surrogate ({text[error.start : error.end]!a}) cannot be given to a model") from None
         return prompt
 
+    def largest_parts(self, tokenizer: Tokenizer, count: int = 4) -> str:
+        """What fills the prompt, in words: the largest parts with the tokens of each, tokenised by itself."""
+        sizes: dict[str, int] = {}
+        start = 0
+        for whose, end in self._pieces:
+            sizes[whose] = sizes.get(whose, 0) + len(tokenizer.encode(self.text[start:end], first=False))
+            start = end
+        largest = sorted(sizes.items(), key=lambda part: -part[1])[:count]
+        return ", ".join(f"{whose} ({size} token{'s' * (size != 1)})" for whose, size in largest if size)
+
     def mark(self) -> Mark:
         """The prompt as it stands now."""
         head = None if self._head is None else tuple(self._head)
-        return Mark(self.text, tuple(self._ids), self._pending, head, tuple(self._turns), self._role, self._content, self._fresh)
+        return Mark(
+            self.text, tuple(self._ids), self._pending, head, tuple(self._turns), self._role, self._content, self._fresh, len(self._pieces)
+        )
 
     def restore(self, mark: Mark) -> None:
         """Back to a mark, whatever was added since."""
         self.text, self._ids, self._pending = mark.text, list(mark.ids), mark.pending
         self._head = None if mark.head is None else list(mark.head)
+        del self._pieces[mark.pieces :]
         self._turns, self._role, self._content, self._fresh = list(mark.turns), mark.role, mark.content, mark.fresh
 
     def _plain_head(self, tokenizer: Tokenizer) -> list[int]:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
 from lmqlc.backends.text import TextBackend, TextSession
@@ -15,12 +15,16 @@ from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 from lmqlc.runtime import decoders
 from lmqlc.runtime.batch import BatchedLogits
+from lmqlc.runtime.deadline import Deadline
 from lmqlc.runtime.decoders.base import BaseDecoder
 from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.link import LinkedHole
 from lmqlc.runtime.models import AnyBackend, ModelValue, open_model, over_wire
 from lmqlc.runtime.stored import StoredAutomata
 from lmqlc.runtime.stream import Event, OutputWriter
+
+if TYPE_CHECKING:
+    from lmqlc.runtime.interpreter import Interpreter
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Settings:
         take is left out.
     stored: linked constraints from the program's artifact.
     certificate: where the run's certificate goes: a path, a function of it, True for standard output, None for nowhere.
+    left: tokens that the query around this one may still spend; None: any number.
     around: what stands between the run and its loaded model, for tests that record what it says.
     """
 
@@ -44,6 +49,7 @@ class Settings:
     stored: StoredAutomata | None = None
     around: Callable[[Backend], Backend] | None = None
     certificate: Any = None
+    left: int | None = None
 
     def listening(self, writer: OutputWriter) -> Settings:
         """These settings with one more writer."""
@@ -65,6 +71,9 @@ class Run:
         self._opening = asyncio.Lock()
         self._entropy = secrets.randbits(64)
         self._codes: dict[int, tuple[Program, CodeType]] = {}
+        self.deadline = Deadline()
+        self.deadline.set(self.decoder.timeout)
+        self.first: Interpreter | None = None  # the first branch that ran
         self.on_hole: Callable[[Effects], None] | None = None
 
     def recording_code(self, program: Program) -> CodeType:
@@ -99,6 +108,7 @@ class Run:
             made = decoders.decoder_class(str(self.settings.decoder))
             arguments = {key: value for key, value in arguments.items() if key in decoders.takes(str(self.settings.decoder))}
         self.decoder = made({**arguments, **self.settings.options})
+        self.deadline.set(self.decoder.timeout)
 
     @property
     def searches(self) -> bool:
@@ -210,7 +220,9 @@ class Run:
                 writer.write(event)
 
     async def drain(self) -> None:
-        """Wait for listeners that are behind."""
+        """Wait for listeners that are behind; and past the deadline for the event loop, which ends the run."""
+        if self.deadline.passed:
+            await asyncio.sleep(0)
         for writer in self.settings.writers:
             wait = getattr(writer, "drain", None)
             if wait is not None:

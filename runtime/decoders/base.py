@@ -27,7 +27,7 @@ Told = Callable[[TokenResult], Awaitable[None]]
 
 COMMON = (
     "max_len", "max_tokens", "chunksize", "chunk_timeout", "backend", "repetition_penalty", "frequency_penalty",
-    "presence_penalty", "cache", "verbose", "token_healing", "score_by",
+    "presence_penalty", "cache", "verbose", "token_healing", "score_by", "max_total_tokens", "timeout",
 )  # fmt: skip
 """Arguments that every decoder takes."""
 
@@ -54,6 +54,8 @@ class BaseDecoder:
         self.seed: int | None = None
         self.max_len = self.count("max_len", MAX_LEN, least=1)
         self.max_tokens = None if arguments.get("max_tokens") is None else self.count("max_tokens", 0, least=1)
+        self.max_total_tokens = None if arguments.get("max_total_tokens") is None else self.count("max_total_tokens", 0, least=1)
+        self.timeout = None if arguments.get("timeout") is None else self.number("timeout", 0.0, above=0.0)
         self.patience = None if arguments.get("chunk_timeout") is None else self.number("chunk_timeout", 0.0, above=0.0)
         self.chunk = self.count("chunksize", 1, least=1)
         self.chunksize = None if arguments.get("chunksize") is None else self.count("chunksize", 0, least=1)

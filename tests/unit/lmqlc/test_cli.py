@@ -278,3 +278,32 @@ class TestFiles:
         assert shown.startswith("Say [X|")
         assert rest.endswith("\nlmqlc: interrupted\n")
         assert (out, running.returncode) == ("", 130)
+
+
+def lmqlc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    running = process(*arguments)
+    stdout, stderr = running.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, running.returncode, stdout, stderr)
+
+
+class TestLimits:
+    def test_bounds_in_tokens(self, tmp_path: Path) -> None:
+        path = tmp_path / "two.lmql"
+        path.write_text('"a[X]b[Y]"\n')
+        done = lmqlc("run", str(path), "--model", "random", "--json", "--max-tokens", "4", "--max-total-tokens", "6")
+        result = json.loads(done.stdout)
+        assert [hole["finish_reason"] for hole in result["holes"]] == ["budget", "length"]
+        assert result["finish_reason"] == "length"
+        assert lmqlc("run", str(path), "--model", "random", "--timeout", "0").returncode == 1
+
+    @pytest.mark.parametrize("loop", ["for i in range(10**9):\n    '{i}[Y]'\n", "import time\n'x'\ntime.sleep(60)\n"])
+    def test_a_query_past_its_time_shows_what_it_has_written(self, tmp_path: Path, loop: str) -> None:
+        path = tmp_path / "long.lmql"
+        path.write_text(f'"first: [X]\\n"\n{loop}')
+        done = lmqlc(
+            "run", str(path), "--model", "random", "--timeout", "1", "--max-tokens", "2", "--decoder", "argmax(max_len=1000000000)"
+        )
+        assert done.returncode == 1
+        assert "first: [X|" in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("lmqlc: error: the query took longer than its timeout of 1 seconds")
+        assert done.stdout == ""
