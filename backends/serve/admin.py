@@ -47,7 +47,7 @@ class Admin:
         return Response(self._served.metrics.text(self._served), media_type="text/plain; version=0.0.4")
 
     async def openapi(self, request: Request) -> Response:
-        return answer(document(self._served.settings.version))
+        return answer(document(self._served.settings.version, legacy=self._served.settings.legacy))
 
     async def models(self, request: Request) -> Response:
         return answer({"object": "list", "data": [self._card(name) for name in self._served.settings.names]})

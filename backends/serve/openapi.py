@@ -91,7 +91,7 @@ _HOLE = {
 }
 
 
-def document(version: str) -> dict[str, Any]:
+def document(version: str, *, legacy: bool = False) -> dict[str, Any]:
     """The document."""
     paths = {
         "/health": {"get": _route("Whether the model is loading, ready or failing", needs_key=False, more=(503,))},
@@ -114,6 +114,10 @@ def document(version: str) -> dict[str, Any]:
             )
         },
     }
+    if legacy:
+        paths |= {"/queue": {"post": _route("Queue a request of the legacy API", _LEGACY, ("action", "client_id", "sample_id"))}}
+        results: dict[str, Any] = {"parameters": [_CLIENT], "get": _route("The finished results of a client, each once")}
+        paths["/results/{client}"] = results
     return {
         "openapi": "3.1.0",
         "info": {"title": "lmqlc inference server", "version": version or "0"},
@@ -121,6 +125,18 @@ def document(version: str) -> dict[str, Any]:
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }
 
+
+_NAME = {"type": ["string", "integer"], "maxLength": 200}
+_LEGACY: dict[str, Any] = {
+    "action": {"enum": ["forward", "tokenize", "detokenize"]},
+    "client_id": _NAME,
+    "sample_id": _NAME,
+    "model_identifier": _TEXT,
+    "input_ids": {"type": "array", "items": {"type": ["integer", "array"]}},
+    "attention_mask": {"type": ["array", "null"]},
+    "text": _TEXT,
+}
+_CLIENT = {"name": "client", "in": "path", "required": True, "schema": {"type": "string"}}
 
 _STATUS = {
     "400": "The request is malformed, or asks for what cannot be",
