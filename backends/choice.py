@@ -12,7 +12,12 @@ import numpy.typing as npt
 
 from lmqlc.backends.base import Logits
 
-Probabilities = npt.NDArray[np.float64]
+Weights = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.intp]
+
+_BLOCK = 64
+_LEAST = (1e-2, 1e-4, 1e-6, 0.0)
+"""Weights, as shares of the largest, above which tokens are looked at first when few are to be kept."""
 
 
 class Masked(Protocol):
@@ -56,8 +61,11 @@ class Sampling:
         if self.temperature == 0:
             best = int(logits.argmax())
             return best if hole.legal(best) else int(hole.masked(logits).argmax())
-        ids, shares = self._cut(self._softmax(hole.masked(logits)))
-        return int(ids[min(int(np.searchsorted(np.cumsum(shares), random.random() * shares.sum(), side="right")), len(ids) - 1)])
+        weights = self._weights(hole.masked(logits))
+        if self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0:
+            return _drawn(weights, random)
+        ids = self._cut(weights)
+        return int(ids[_drawn(weights[ids], random)])
 
     def penalised(self, logits: Logits, sequence: Sequence[int]) -> Logits:
         """Logits after the penalties for tokens that stand in the sequence already; the same array where there are none.
@@ -74,21 +82,48 @@ class Sampling:
         changed[ids] = seen - self.frequency_penalty * counts - self.presence_penalty
         return changed
 
-    def _softmax(self, logits: Logits) -> Probabilities:
-        scaled = (logits.astype(np.float64) - float(logits.max())) / self.temperature
-        weights = np.exp(scaled)
-        return np.asarray(weights / weights.sum())
+    def _weights(self, logits: Logits) -> Weights:
+        """Probabilities over that of the likeliest token."""
+        weights: Weights = logits - logits.max()
+        weights /= np.float32(self.temperature)
+        np.exp(weights, out=weights)
+        return weights
 
-    def _cut(self, shares: Probabilities) -> tuple[npt.NDArray[np.int64], Probabilities]:
-        """Ids that stay, and their shares; in order of ids where nothing is cut, else likeliest first."""
-        if self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0:
-            ids = np.flatnonzero(shares)
-            return ids, shares[ids]
-        ids = np.argsort(-shares, kind="stable")
+    def _cut(self, weights: Weights) -> Ids:
+        """The ids that stay, likeliest first, smaller ones first where they are equal."""
+        ids = self._likeliest(weights)
         ids = ids[: self.top_k] if self.top_k else ids
-        kept = shares[ids] / shares[ids].sum()
+        kept = weights[ids].astype(np.float64)
         if self.top_p < 1.0:
-            size = int(np.searchsorted(np.cumsum(kept), self.top_p, side="left")) + 1
-            ids, kept = ids[:size], kept[:size]
-        stay = (kept >= self.min_p * kept[0]) & (kept > 0)
-        return ids[stay], kept[stay]
+            whole = kept.sum() if self.top_k else weights.sum(dtype=np.float64)
+            ids = ids[: int(np.searchsorted(np.cumsum(kept), self.top_p * whole, side="left")) + 1]
+        stay = weights[ids] >= self.min_p  # the likeliest one's weight is 1
+        return ids[stay]
+
+    def _likeliest(self, weights: Weights) -> Ids:
+        """The likeliest ids, in order: as many as the cuts can keep. Most tokens are far less likely than the likeliest, and are not
+        sorted."""
+        ids: Ids = np.empty(0, np.intp)
+        for least in _LEAST:
+            ids = np.flatnonzero(weights > least)
+            if self._enough(weights, ids, least):
+                break
+        return ids[np.argsort(-weights[ids], kind="stable")]
+
+    def _enough(self, weights: Weights, ids: Ids, least: float) -> bool:
+        if self.top_k:
+            return len(ids) >= self.top_k
+        if self.top_p < 1.0:
+            return bool(weights[ids].sum(dtype=np.float64) >= self.top_p * weights.sum(dtype=np.float64))
+        return least < self.min_p
+
+
+def _drawn(weights: Weights, random: np.random.Generator) -> int:
+    """A place at random, in proportion to the weights, at least one of which is above zero. Sums of blocks say in which block it lies."""
+    sums = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64))
+    point = random.random() * sums[-1]
+    block = min(int(np.searchsorted(sums, point, side="right")), int(np.searchsorted(sums, sums[-1], side="left")))
+    inside = weights[block * _BLOCK : (block + 1) * _BLOCK]
+    within = np.cumsum(inside, dtype=np.float64)
+    place = int(np.searchsorted(within, point - (sums[block - 1] if block else 0.0), side="right"))
+    return block * _BLOCK + (place if place < len(inside) else int(np.flatnonzero(inside)[-1]))  # sums are rounded
