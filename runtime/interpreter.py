@@ -10,9 +10,10 @@ from dataclasses import replace
 from types import FrameType, NoneType
 from typing import TYPE_CHECKING, Any
 
-from lmqlc.compiler.constraints import OPEN
+from lmqlc.compiler.constraints import OPEN, TRUE
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.compiler.masks.hole import Budget
+from lmqlc.grammar.errors import ConstraintViolated
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import Limits, Spent, hole_budget
 from lmqlc.runtime.decode import decode_hole
@@ -131,7 +132,7 @@ class Interpreter(RecordedCalls):
         if given is not None:
             value = await self._replace(hole, given, None if nested else type, ready)
         elif nested:
-            value = await self._nest(hole, nested, ready)
+            value = await self._nest(hole, nested, tuple(slots), ready)
         else:
             value = await decode_hole(self, hole, tuple(slots), type, ready)
         return self.bind(hole.name, value)
@@ -237,13 +238,18 @@ class Interpreter(RecordedCalls):
         self.finished(HoleResult(hole.name, text, value, (), "replaced"), text)
         return value
 
-    async def _nest(self, hole: HoleIR, call: QueryCall, decorators: Sequence[object]) -> Any:
-        """Run a query in the place of a hole. Where it returns a value, only that stays in the prompt; else everything it wrote."""
-        mark, written = self.prompt.mark(), len(self.prompt.text)
+    async def _nest(self, hole: HoleIR, call: QueryCall, slots: tuple[Any, ...], decorators: Sequence[object]) -> Any:
+        """Run a query in the place of a hole. Where it returns a value, only that stays in the prompt; else everything it wrote.
+
+        Raises ConstraintViolated where that does not meet the hole's own condition.
+        """
+        mark, written, holes = self.prompt.mark(), len(self.prompt.text), len(self.log.holes)
         inner = Interpreter(self.run, call.query.program, branch=self.branch, outer=self)
         await inner.execute(call.environment())
         wrote = self.prompt.text[written:]
         value, text = (wrote, wrote) if inner.returned is None else (inner.returned[0], str(inner.returned[0]))
+        with at_hole(hole.span, self.program.source):
+            self._check_nested(hole, slots, text, self.log.holes[holes:])
         text, value = await deco.after(decorators, self, text, value)
         if inner.returned is None and text == wrote:
             self.log.holes.append(HoleResult(hole.name, text, value, (), "query"))
@@ -253,3 +259,17 @@ class Interpreter(RecordedCalls):
         self.prompt.append_text(text, f"hole `{hole.name}`")
         self.finished(HoleResult(hole.name, text, value, (), "query"), text)
         return value
+
+    def _check_nested(self, hole: HoleIR, slots: tuple[Any, ...], text: str, inner: Sequence[HoleResult]) -> None:
+        """What a query gave meets the condition of the hole that it stands for. Its own holes are decoded without it."""
+        if hole.constraint == TRUE:
+            return
+        from lmqlc.compiler.masks.compose import text_holds
+
+        tokenizer = None if self.run.opened is None else self.run.opened.tokenizer
+        count = sum(part.count for part in inner) if tokenizer is None else len(tokenizer.encode(text, first=False))
+        if not text_holds(whole_constraint(hole.constraint, slots, None), text, count, source=self.program.source):
+            raise ConstraintViolated(
+                f"the query in the place of hole `{hole.name}` gave {text!r}, which does not meet the hole's condition; "
+                "put the condition into the query, where it holds while the text is decoded"
+            )
