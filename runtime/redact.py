@@ -6,6 +6,7 @@ an environment variable with such a name has it. What is found is also taken out
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ REMOVED = "<removed>"
 
 _NAME = re.compile(
     r"(?:api|access|private|auth)[-_ ]?key|secret|passw(?:or)?d|passphrase|authorization|credential|bearer"
-    r"|(?:^|[-_ ])(?:auth|pwd|pat|token)$|^(?:set[-_])?cookie$",
+    r"|(?:^|[-_ ])(?:auth|pat|token)$|[-_ ]pwd$|^(?:set[-_])?cookie$",  # PWD alone is a folder
     re.IGNORECASE,
 )
 _LOOKS = re.compile(
@@ -67,7 +68,7 @@ class Redaction:
 
     def _keep(self, text: str) -> None:
         if len(text) >= _SHORTEST:
-            self._known.add(text)
+            self._known |= {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
 
 
 def _says_something(value: Any) -> bool:

@@ -224,7 +224,7 @@ class TestSecrets:
             "auth",
             "patient",
         ]
-        plain = ["max_tokens", "tokenizer", "key", "keyboard", "author", "path", "pattern", "monkey", "cookies", "sort_key"]
+        plain = ["max_tokens", "tokenizer", "key", "keyboard", "author", "path", "PWD", "pattern", "monkey", "cookies", "sort_key"]
         assert [name for name in secret if not redaction.is_secret_name(name)] == []
         assert [name for name in plain if redaction.is_secret_name(name)] == []
 
