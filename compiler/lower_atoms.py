@@ -15,6 +15,7 @@ from lmqlc.compiler import constraints as c
 from lmqlc.compiler.constraint_calls import CALLS, COUNTERS, arguments, mentions
 from lmqlc.compiler.constraints import Const, Constraint, Operand
 from lmqlc.compiler.findings import did_you_mean
+from lmqlc.compiler.literal_places import inside_literal
 from lmqlc.compiler.lower_compare import compare
 from lmqlc.compiler.lower_problems import METHODS, TEXT_TESTS, is_hole, unsupported, wrong_kind
 
@@ -113,9 +114,22 @@ def check_pattern(low: Lowering, node: ast.expr, pattern: str) -> None:
             warnings.simplefilter("ignore")
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        low.findings.error(
-            "L0401", f"the pattern is no regular expression: {error}", low.findings.span(node), "it has the syntax of Python's `re`"
-        )
+        span, said = low.findings.span(node), str(error)
+        place = _place(error, pattern)
+        inside = None if place is None else inside_literal(low.findings.source, span, pattern, *place)
+        if inside is not None and isinstance(error, re.error):
+            span, said = inside, error.msg
+        low.findings.error("L0401", f"the pattern is no regular expression: {said}", span, "it has the syntax of Python's `re`")
+
+
+def _place(error: Exception, pattern: str) -> tuple[int, int] | None:
+    """Where in a pattern Python finds fault with it. Of a look-behind it does not say."""
+    if not isinstance(error, re.error):
+        return None
+    if error.pos is not None:
+        return error.pos, error.pos + 1
+    found = re.search(r"\(\?<[=!]", pattern) if "look-behind" in error.msg else None
+    return found and found.span()
 
 
 def _json(low: Lowering, node: ast.Call, found: dict[str, ast.expr]) -> Constraint:

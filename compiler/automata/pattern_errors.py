@@ -8,12 +8,10 @@ from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.problems import BAD_PATTERN, error
 from lmqlc.compiler.automata.regex import PatternProblem, read
 from lmqlc.compiler.constraints import Matches, Stop
+from lmqlc.compiler.literal_places import inside_literal
 from lmqlc.grammar.errors import LmqlCompileError
-from lmqlc.grammar.source import Source, Span
+from lmqlc.grammar.source import Source
 
-_PREFIX = re.compile(r"(?i)(?P<kind>[rub]{0,2})(?P<quote>\"\"\"|'''|\"|')")
-_ESCAPE = re.compile(r"\\(?:\r\n|[0-7]{1,3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|N\{[^}]*\}|.)|.", re.DOTALL)
-_LINE_END = ("\\\n", "\\\r\n", "\\\r")
 _PLACES = {
     "reference": re.compile(r"\\[1-9][0-9]?|\(\?P=\w+\)"),
     "conditional": re.compile(r"\(\?\("),
@@ -34,7 +32,7 @@ def read_pattern(build: Expressions, pattern: str, flags: int, atom: Matches | S
 def _finding(problem: PatternProblem, pattern: str, atom: Matches | Stop, source: Source | None) -> LmqlCompileError:
     start, end = _place(problem, pattern)
     shown = atom.pattern_span if isinstance(atom, Matches) else None
-    span = _inside(source, shown, pattern, start, end) if source is not None and shown is not None else None
+    span = inside_literal(source, shown, pattern, start, end) if source is not None and shown is not None else None
     message = problem.message
     if span is None:
         message += "".join(f"\n  {line}" for line in _caret(pattern, start, end))
@@ -62,23 +60,3 @@ def _caret(pattern: str, start: int, end: int) -> list[str]:
     low, high = max(0, start - first - 40), start - first + 40
     width = max(1, min(end, first + len(line)) - start)
     return [line[low:high], " " * (start - first - low) + "^" * min(width, 40)]
-
-
-def _inside(source: Source, literal: Span, pattern: str, start: int, end: int) -> Span | None:
-    """The place in the program of a range of the pattern; None where the literal is not written in one piece."""
-    text = source.text[literal.start : literal.end]
-    head = _PREFIX.match(text)
-    if head is None:
-        return None
-    body = text[head.end() : len(text) - len(head["quote"])]
-    starts: list[int] = []
-    at = 0
-    for piece in [*body] if "r" in head["kind"].lower() else [found.group() for found in _ESCAPE.finditer(body)]:
-        if piece not in _LINE_END:
-            starts.append(at)
-        at += len(piece)
-    if len(starts) != len(pattern):
-        return None
-    starts.append(at)
-    base = literal.start + head.end()
-    return Span(base + starts[min(start, len(pattern))], base + starts[min(end, len(pattern))])
