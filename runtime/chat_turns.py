@@ -18,7 +18,7 @@ class ChatTokenizer:
     def __init__(self, tokenizer: Tokenizer, ends: Sequence[int]) -> None:
         self._tokenizer = tokenizer
         own = tokenizer.vocabulary
-        self.vocabulary = Vocabulary.build(own.tokens, (*own.eos_ids, *ends), own.special)
+        self.vocabulary = Vocabulary.build(own.tokens, (*own.eos_ids, *ends), own.special, own.named)
 
     @property
     def bos_id(self) -> int | None:
