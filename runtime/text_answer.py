@@ -183,6 +183,7 @@ class TextAnswer:
     async def _help(self, beginning: str, rest: str) -> None:
         """Go on without any token that the server named: forced text, one biased token, the refused token's beginning, another try."""
         run = self._run
+        beginning = beginning if beginning.strip() else ""  # a space alone says nothing of what comes next
         if beginning:
             run.take(beginning)
             await self._told(run.keep(TextToken(beginning)))

@@ -25,6 +25,8 @@ _NAMES = {
     "presence_penalty": "presence_penalty",
 }
 _MOST_STOPS = 4
+_REPORTED = 5
+"""Other tokens that `/completions` of OpenAI reports beside each."""
 _BIAS = 300
 
 
@@ -36,11 +38,13 @@ class OpenAiDialect(Dialect):
     def __init__(self, model: str, extra: Body | None = None, omitted: Sequence[str] = (), *, chat: bool | None = None) -> None:
         super().__init__(model, extra, omitted)
         self._chat = not model.startswith(_COMPLETING) if chat is None else chat
+        self._most = _REPORTED
 
     async def abilities(self, client: Client, prompt: TextPrompt) -> TextAbilities:
         chat = self._is_chat(prompt)
+        reported = 20 if chat else self._most
         return TextAbilities(
-            self.server, "checked", continues=not chat, schemas=chat, most_stops=_MOST_STOPS, alternatives=20 if chat else 5, bias=_BIAS
+            self.server, "checked", continues=not chat, schemas=chat, most_stops=_MOST_STOPS, alternatives=reported, bias=_BIAS
         )
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
@@ -79,6 +83,14 @@ class CompatibleDialect(OpenAiDialect):
 
     def __init__(self, model: str, extra: Body | None = None, omitted: Sequence[str] = (), *, chat: bool | None = None) -> None:
         super().__init__(model, extra, omitted, chat=bool(chat))
+        self._most = 20
+
+    def without(self, body: Body, reason: str) -> Body | None:
+        """Servers of plain text that report as few other tokens as OpenAI are asked for as few."""
+        if "logprobs" in reason and not isinstance(body.get("logprobs"), bool) and body.get("logprobs", 0) > _REPORTED:
+            self._most = _REPORTED
+            return {**body, "logprobs": _REPORTED}
+        return super().without(body, reason)
 
     def _length(self, tokens: int) -> Body:
         return {"max_tokens": tokens}

@@ -66,7 +66,8 @@ class Completions:
     def _asked(self, request: Request, fields: Fields, ready: Ready) -> _Asked:
         self._served.check_model(fields.text("model", most=1000))
         manner = manner_of(fields, ready, default_most=DEFAULT_TOKENS)
-        logprobs = None if fields.raw("logprobs") in (None, False) else fields.whole("logprobs", 0, 0, MAX_LOGPROBS)
+        wants = fields.raw("logprobs") is not None and fields.raw("logprobs") is not False  # 0 asks for the chosen tokens alone
+        logprobs = fields.whole("logprobs", 0, 0, MAX_LOGPROBS) if wants else None
         prompts = _prompts(fields, ready)
         if len(prompts) * manner.choices > MAX_CHOICES:
             raise fields.bad("prompt", f"at most {MAX_CHOICES} prompts times `n`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from lmqlc.backends.serve.answers import dumps
 from lmqlc.backends.serve.problems import Problem
@@ -99,8 +99,8 @@ async def _whole(reply: Reply) -> Piece:
 
 
 async def merged(replies: Sequence[Reply]) -> AsyncIterator[tuple[Reply, Piece] | None]:
-    """Pieces of all replies as they come; None for signs of life."""
-    queue: asyncio.Queue[tuple[Reply, Piece] | Exception | None] = asyncio.Queue(maxsize=64)
+    """Pieces of all replies as they come; None for signs of life. A reply that is cancelled ends without a last piece."""
+    queue: asyncio.Queue[tuple[Reply, Piece] | Exception | Literal["over"] | None] = asyncio.Queue(maxsize=64)
 
     async def follow(reply: Reply) -> None:
         try:
@@ -108,6 +108,8 @@ async def merged(replies: Sequence[Reply]) -> AsyncIterator[tuple[Reply, Piece] 
                 await queue.put(None if piece is None else (reply, piece))
         except (LmqlError, Problem) as error:
             await queue.put(error)
+        else:
+            await queue.put("over")
 
     tasks = [asyncio.create_task(follow(reply)) for reply in replies]
     left = len(replies)
@@ -116,9 +118,10 @@ async def merged(replies: Sequence[Reply]) -> AsyncIterator[tuple[Reply, Piece] 
             item = await queue.get()
             if isinstance(item, Exception):
                 raise item
-            if item is not None and item[1].finish is not None:
+            if item == "over":
                 left -= 1
-            yield item
+            else:
+                yield item
     finally:
         for task in tasks:
             task.cancel()

@@ -151,6 +151,14 @@ def test_fields_that_a_model_does_not_take_are_left_out_where_that_changes_nothi
         server.run('"a[X]"')
 
 
+def test_servers_that_report_few_other_tokens_are_asked_for_few(compatible: Made, say: Made) -> None:
+    server = compatible(httpx.Response(400, json={"error": {"message": "logprobs must be at most 5"}}), say("4"), say("5"))
+    model = server.model()
+    assert server.run('"a[X]" where REGEX(X, "[0-9]")', model).variables == {"X": "4"}
+    server.run('"a[X]" where REGEX(X, "[0-9]")', model)
+    assert [body["logprobs"] for body in server.requests] == [20, 5, 5]
+
+
 @pytest.mark.parametrize("endpoint", ["", " ", "ftp://x", "http://", "a b", "host:0", "host:99999"])
 def test_endpoints_that_are_none(endpoint: str) -> None:
     with pytest.raises(LmqlError, match="endpoint"):
