@@ -43,6 +43,7 @@ COMMON: Mapping[str, Kind] = {
     "cache": CACHE,
     "chunk_timeout": SECONDS,
     "chunksize": LIMIT,
+    "fast_forward": SWITCH,
     "frequency_penalty": OFFSET,
     "max_len": COUNT,
     "max_tokens": LIMIT,

@@ -30,7 +30,7 @@ text, or a nested query that gave the value."""
 class TokenResult:
     """One token: id, text (its bytes, lossily decoded) and natural log-probability at temperature 1, before masks.
 
-    forced: written because the constraint left no choice; its log-probability is 0.0, since the model was not asked.
+    forced: written because the constraint left no choice; its log-probability is 0.0 where the model was not asked.
     Servers of other people may name no tokens: then a token is a piece of text with the id -1, and its log-probability may be NaN.
     """
 
@@ -94,6 +94,7 @@ class HoleRun:
         self._own = 0  # bytes at the start of the written text that are the prompt's
         self._put_back = 0  # tokens that are nothing but those
         self._healing: Healing | None = None
+        self._planned: tuple[int, ...] = ()  # forced tokens that are still to be written
         self._settle()
         if heal and self.reason is None:
             self._healing = healing(vocabulary, constraint, self._state, heal)
@@ -168,15 +169,21 @@ class HoleRun:
         return scores
 
     def forced(self) -> list[int]:
-        """Tokens that the constraint leaves no choice about, within the budget; often empty."""
+        """Tokens that the constraint leaves no choice about, within the budget; often empty. They stay the same until all of them are
+        taken, at once or one by one, so that a text is written as the tokenizer writes it whole."""
         if self.constraint is None or self.reason is not None:
             return []
+        if not self._planned:
+            self._planned = tuple(self._forced(self.constraint))
+        return list(self._planned)
+
+    def _forced(self, constraint: TokenConstraint) -> list[int]:
         if self._healing is None:
-            return list(self.constraint.forced(self._state))[: self.budget.tokens - self._count()]
-        whole = self.constraint.forced(self._state, self._healing.text)
+            return list(constraint.forced(self._state))[: self.budget.tokens - self._count()]
+        whole = constraint.forced(self._state, self._healing.text)
         if whole:
             return list(whole)
-        ids = list(self.constraint.forced(self._state))  # the tokenizer parts where the prompt ends
+        ids = list(constraint.forced(self._state))  # the tokenizer parts where the prompt ends
         return [int(self._healing.exact[0]), *ids] if ids else []
 
     def push(self, token_id: int, logprob: float, *, forced: bool = False) -> TokenResult:
@@ -184,6 +191,7 @@ class HoleRun:
         text = self.vocabulary.tokens[token_id].decode("utf-8", "replace")
         token = TokenResult(token_id, text, logprob, forced)
         self.tokens.append(token)
+        self._planned = self._planned[1:] if self._planned[:1] == (token_id,) else ()
         if token_id in self.vocabulary.eos_ids:
             self.reason = "eos"
             return token

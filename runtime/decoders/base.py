@@ -27,7 +27,7 @@ Told = Callable[[TokenResult], Awaitable[None]]
 
 COMMON = (
     "max_len", "max_tokens", "chunksize", "chunk_timeout", "backend", "repetition_penalty", "frequency_penalty",
-    "presence_penalty", "cache", "verbose", "token_healing", "score_by", "max_total_tokens", "timeout",
+    "presence_penalty", "cache", "verbose", "token_healing", "score_by", "max_total_tokens", "timeout", "fast_forward",
 )  # fmt: skip
 """Arguments that every decoder takes."""
 
@@ -61,6 +61,7 @@ class BaseDecoder:
         self.chunksize = None if arguments.get("chunksize") is None else self.count("chunksize", 0, least=1)
         self.chunk_timeout = None if arguments.get("chunk_timeout") is None else self.number("chunk_timeout", 0.0, above=0.0)
         self.token_healing = self.switch("token_healing", default=True)
+        self.fast_forward = self.switch("fast_forward", default=True)
         self.score_by = self._score_by()
         self.sampling = Sampling(
             repetition_penalty=self.number("repetition_penalty", 1.0, above=0.0),
@@ -71,7 +72,8 @@ class BaseDecoder:
     @property
     def only_samples(self) -> bool:
         """`sampling` says all about how tokens are chosen, so that a session may decode whole holes."""
-        return not self.searches and type(self).choose is BaseDecoder.choose and type(self).fill is BaseDecoder.fill
+        plain = type(self).choose is BaseDecoder.choose and type(self).fill is BaseDecoder.fill
+        return plain and self.fast_forward and not self.searches
 
     def choose(self, hole: HoleRun, logits: Logits, random: np.random.Generator) -> int:
         """The next token of a hole, a legal one, from penalised logits `float32[V]` before masks."""
@@ -82,7 +84,7 @@ class BaseDecoder:
         while hole.reason is None:
             forced = hole.forced()
             if forced:
-                await self._write(hole, forced, told)
+                await self._write(hole, prompt, forced, ask, told)
                 continue
             sequence = [*prompt, *hole.ids]
             logits = await ask(sequence)
@@ -94,9 +96,11 @@ class BaseDecoder:
         finished. For decoders that set `searches`."""
         return live
 
-    async def _write(self, hole: HoleRun, forced: Sequence[int], told: Told) -> None:
+    async def _write(self, hole: HoleRun, prompt: Sequence[int], forced: Sequence[int], ask: Ask, told: Told) -> None:
+        """Write text that the constraint leaves no choice about; with `fast_forward=False` the model is asked what it thinks of it."""
         for token in forced:
-            await told(hole.push(token, 0.0, forced=True))
+            value = 0.0 if self.fast_forward else logprob(await ask([*prompt, *hole.ids]), token)
+            await told(hole.push(token, value, forced=True))
             if hole.reason is not None:
                 return
 
