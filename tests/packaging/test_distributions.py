@@ -18,7 +18,7 @@ ROOMS = {
     "grammar": "lmqlc/grammar",
     "runtime": "lmqlc/runtime",
 }
-EXTRA_TREES = ("benchmarks", "docs", "examples", "tests")
+EXTRA_TREES = ("benchmarks", "docs", "editors", "examples", "tests")
 IGNORED = {"__pycache__", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 
 
