@@ -7,8 +7,8 @@ of 128 and 4,096 tokens, `124m` is the size of GPT-2 itself: 12 layers of 768 an
 program is run once before it is measured, so that its masks are known; keys and values are forgotten between runs, so that every run
 reads its prompt.
 
-A row is one program. `generate` beside it produces as many tokens after the same prompt, whatever they are: greedily, or as many
-samples or beams.
+A row is one program. `generate` beside it produces as many tokens after the same prompt, whatever they are: greedily, or as many samples or
+beams. "read" are the positions that were computed: a program's literals and a distribution's options among them, which `generate` has not.
 Times are medians over the runs: CPU time of the process by default, which other processes on the machine disturb less than the clock.
 "own" is the time outside of the model's forward passes, per token and branch. The tokens of a distribution are those of its best option.
 """
@@ -103,12 +103,13 @@ def made_model(config: str, width: int) -> Any:
 
 @dataclass
 class Spent:
-    """What runs of one side cost: times in seconds, and the share of forward passes in them; tokens and passes of one run."""
+    """What runs of one side cost: times in seconds, and the share of forward passes in them; of one run: tokens, passes, positions read."""
 
     times: list[float] = field(default_factory=list)
     forward: list[float] = field(default_factory=list)
     tokens: int = 0
     passes: int = 0
+    read: int = 0
 
     @property
     def seconds(self) -> float:
@@ -122,13 +123,13 @@ class Spent:
 class ClockedForward:
     """The engine's pass, with a clock in it."""
 
-    def __init__(self, forward: Forward, enter: Callable[[], None], leave: Callable[[], None]) -> None:
+    def __init__(self, forward: Forward, enter: Callable[[int], None], leave: Callable[[], None]) -> None:
         self.trees = forward.trees
         self._forward, self._enter, self._leave = forward, enter, leave
 
-    def __call__(self, *arguments: Any) -> tuple[torch.Tensor, Any]:
-        self._enter()
-        found = self._forward(*arguments)
+    def __call__(self, ids: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, Any]:
+        self._enter(ids.numel())
+        found = self._forward(ids, *rest)
         self._leave()
         return found
 
@@ -144,18 +145,18 @@ class Bench:
         self.backend = InProcessBackend(config, self.engine, tokenizer, 1024)
         self._whole, self._part = (time.process_time, time.thread_time) if clock == "cpu" else (time.perf_counter, time.perf_counter)
         self._began = self._forward = 0.0
-        self._passes = 0
-        self._inside = 0
-        self.model.register_forward_pre_hook(self._enter)
-        self.model.register_forward_hook(self._leave)
+        self._passes = self._read = self._inside = 0
+        self.model.register_forward_pre_hook(lambda _, args, kwargs: self._enter(kwargs["input_ids"].numel()), with_kwargs=True)
+        self.model.register_forward_hook(lambda *_: self._leave())
         self.engine.forward = ClockedForward(self.engine.forward, self._enter, self._leave)
 
-    def _enter(self, *_: Any) -> None:
+    def _enter(self, positions: int) -> None:
         self._inside += 1
         if self._inside == 1:
+            self._read += positions
             self._began = self._part()
 
-    def _leave(self, *_: Any) -> None:
+    def _leave(self) -> None:
         self._inside -= 1
         if not self._inside:
             self._forward += self._part() - self._began
@@ -164,13 +165,13 @@ class Bench:
     def timed(self, spent: Spent, work: Callable[[], int]) -> None:
         """Run once; `work` gives the number of tokens."""
         self.engine.branches.clear()
-        self._forward, self._passes = 0.0, 0
+        self._forward, self._passes, self._read = 0.0, 0, 0
         gc.collect()
         started = self._whole()
         spent.tokens = work()
         spent.times.append(self._whole() - started)
         spent.forward.append(self._forward)
-        spent.passes = self._passes
+        spent.passes, spent.read = self._passes, self._read
 
     def ours(self, query: CompiledQuery, row: Row) -> int:
         """Tokens of one run, of all its branches."""
@@ -209,14 +210,14 @@ def table(config: str, arguments: argparse.Namespace) -> None:
     bench = Bench(config, made_tokenizer(config), arguments.clock)
     size = sum(parameter.numel() for parameter in bench.model.parameters())
     print(f"\n### {config}: {size / 1e6:.0f}M parameters, {arguments.clock} time, median of {arguments.repeats}\n")
-    print("| program | tokens | model calls | ms | own ms per token | generate: calls | ms | own | ratio of tokens/s |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| program | tokens | model calls | read | ms | own ms per token | generate: calls | read | ms | own | ratio of tokens/s |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for row in ROWS:
         if arguments.rows in row.name:
             ours, theirs = measured(bench, row, arguments.repeats)
             ratio = (ours.tokens / ours.seconds) / (theirs.tokens / theirs.seconds)
-            counts = [str(ours.tokens), str(ours.passes), f"{ours.seconds * 1000:.1f}", f"{ours.own():.3f}"]
-            cells = [*counts, str(theirs.passes), f"{theirs.seconds * 1000:.1f}", f"{theirs.own():.3f}", f"{ratio:.2f}"]
+            counts = [str(ours.tokens), str(ours.passes), str(ours.read), f"{ours.seconds * 1000:.1f}", f"{ours.own():.3f}"]
+            cells = [*counts, str(theirs.passes), str(theirs.read), f"{theirs.seconds * 1000:.1f}", f"{theirs.own():.3f}", f"{ratio:.2f}"]
             print(f"| {row.name} | " + " | ".join(cells) + " |", flush=True)
 
 
