@@ -18,7 +18,7 @@ import numpy as np
 from lmqlc.backends.base import Logits
 from lmqlc.backends.choice import Sampling
 from lmqlc.compiler.ir import Program
-from lmqlc.compiler.masks.hole import HoleRun, logprob
+from lmqlc.compiler.masks.hole import HoleRun
 from lmqlc.runtime.effects import Effects, Entry
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.path import Path, Site
@@ -122,8 +122,9 @@ class Search:
     def _scored(self, branch: Branch, row: Logits, sequence: Sequence[int]) -> Logits:
         hole = branch.hole
         assert hole is not None
-        self._rows[hole] = row
-        scores = log_softmax(self.sampling.penalised(row, sequence))
+        own = self._rows[hole] = log_softmax(row)
+        penalised = self.sampling.penalised(row, sequence)
+        scores = own if penalised is row else log_softmax(penalised)
         forced = hole.forced()
         if not forced:
             return hole.masked(scores)
@@ -135,7 +136,7 @@ class Search:
         """A copy of a branch with one more token, after `scores` was asked about it. Its program does not go on yet."""
         assert branch.hole is not None
         hole = branch.hole.fork()
-        own = logprob(self._rows[branch.hole], token)
+        own = float(self._rows[branch.hole][token])
         hole.push(token, own)
         return replace(branch, score=score, logprob=branch.logprob + own, length=branch.length + 1, hole=hole)
 
@@ -191,6 +192,6 @@ class Search:
 
 def log_softmax(logits: Logits) -> Logits:
     """Natural log-probabilities `float32[V]`."""
-    shifted = logits - logits.max()
-    shifted -= np.log(np.exp(shifted).sum(dtype=np.float64))
-    return np.asarray(shifted, dtype=np.float32)
+    shifted: Logits = logits - logits.max()
+    shifted -= np.log(np.exp(shifted).sum())
+    return shifted

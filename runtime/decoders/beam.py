@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from lmqlc.backends.base import Logits
@@ -35,8 +35,8 @@ class Decoder(BaseDecoder):
             step += 1
         return done
 
-    def candidates(self, search: Search, live: Sequence[Branch], rows: Sequence[Logits], count: int, step: int) -> list[Candidate]:
-        """The continuations that are looked at, best first."""
+    def candidates(self, search: Search, live: Sequence[Branch], rows: Sequence[Logits], count: int, step: int) -> Iterable[Candidate]:
+        """At most `count` continuations, in the order in which they are looked at."""
         return likeliest(live, rows, count)
 
     async def _next(self, search: Search, children: Iterator[Branch]) -> tuple[list[Branch], list[Branch]]:

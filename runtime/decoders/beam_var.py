@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from lmqlc.backends.base import Logits
 from lmqlc.runtime.decoders.base import BaseDecoder
@@ -50,7 +51,7 @@ class Decoder(BaseDecoder):
             found: list[Candidate] = []
             for place in places:
                 found += likeliest([live[place]], [rows[place]], self.n)
-            made += best(grown(search, sorted(found, key=self._of_candidate)), self.n, self._rank)
+            made += islice(grown(search, sorted(found, key=self._of_candidate)), self.n)
         return made
 
     def _of_candidate(self, candidate: Candidate) -> float:

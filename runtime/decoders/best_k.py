@@ -30,12 +30,15 @@ class Decoder(BaseDecoder):
         done = [branch for branch in live if branch.finished]
         waiting = [branch for branch in live if not branch.finished]
         spent = 0
-        while waiting and not self._is_enough(waiting, done, spent):
+        while waiting and not self._is_enough(waiting, done):
+            width = self.width
+            if spent >= self.budget:  # from here on, the best go on with their likeliest tokens
+                waiting, width = waiting[: self.n - len(done)], 1
             chosen, waiting = await search.settle(waiting[: self.n]), waiting[self.n :]
             done += [branch for branch in chosen if branch.finished]
             live = [branch for branch in chosen if not branch.finished]
             rows = await search.scores(live)
-            found = [c for branch, row in zip(live, rows, strict=True) for c in likeliest([branch], [row], self.width)]
+            found = [c for branch, row in zip(live, rows, strict=True) for c in likeliest([branch], [row], width)]
             children = grown(search, sorted(found, key=lambda candidate: -candidate.score))
             waiting = best([*waiting, *children], OPEN, self._rank)
             spent += len(live)
@@ -44,8 +47,6 @@ class Decoder(BaseDecoder):
     def _rank(self, branch: Branch) -> float:
         return branch.rank(self.length_penalty)
 
-    def _is_enough(self, waiting: Sequence[Branch], done: Sequence[Branch], spent: int) -> bool:
-        """The k best are finished and nothing open ranks above them, or the budget is spent and something is finished."""
-        if spent >= self.budget and done:
-            return True
+    def _is_enough(self, waiting: Sequence[Branch], done: Sequence[Branch]) -> bool:
+        """The k best are finished, and nothing open ranks above them."""
         return len(done) >= self.n and self._rank(best(done, self.n, self._rank)[-1]) >= self._rank(waiting[0])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lmqlc.backends.base import Logits
 from lmqlc.runtime.search import Branch, Search
 
-_BLOCK = 64
+_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +36,19 @@ def likeliest(branches: Sequence[Branch], rows: Sequence[Logits], count: int) ->
 def top(row: Logits, count: int) -> npt.NDArray[np.intp]:
     """The ids of the `count` largest finite values, largest first, smaller ids first where they are equal.
 
-    One pass finds the largest value of every block of 64; the largest values lie in the blocks whose largest values are.
+    One pass finds the largest value of every column of a table of 64 rows; the largest values lie in the columns whose largest values are.
     """
-    blocks = -(-len(row) // _BLOCK)
-    if blocks > 2 * count:
-        padded = row
-        if len(row) % _BLOCK:
-            padded = np.full(blocks * _BLOCK, -np.inf, dtype=row.dtype)
-            padded[: len(row)] = row
-        heads = padded.reshape(blocks, _BLOCK).max(axis=1)
-        least = np.partition(heads, blocks - count)[blocks - count]
-        chosen = np.flatnonzero(heads >= least)
-        ids = (chosen[:, None] * _BLOCK + np.arange(_BLOCK)).ravel()
-        ids = ids[ids < len(row)]
+    columns = len(row) // _ROWS
+    if columns > 2 * count:
+        heads = row[: columns * _ROWS].reshape(_ROWS, columns).max(axis=0)
+        chosen = np.flatnonzero(heads >= np.partition(heads, columns - count)[columns - count])
+        ids = np.concatenate([(chosen + columns * np.arange(_ROWS)[:, None]).ravel(), np.arange(columns * _ROWS, len(row))])
     else:
         ids = np.arange(len(row))
     values = row[ids]
     order = np.lexsort((ids, -values))[:count]
-    return ids[order][np.isfinite(values[order])]
+    found: npt.NDArray[np.intp] = ids[order][np.isfinite(values[order])]
+    return found
 
 
 def grown(search: Search, candidates: Iterable[Candidate]) -> Iterator[Branch]:

@@ -308,7 +308,7 @@ def test_draws_without_replacement_are_plackett_luces() -> None:
     count, seen = 4000, dict.fromkeys(((x, y) for x in weights for y in weights if x != y), 0)
     random = np.random.default_rng(8)
     for _ in range(count):
-        found = draw(branches, rows, 9, 2.0, random)
+        found = list(draw(branches, rows, 9, 2.0, random))
         keys = [(branches.index(c.branch), c.token) for c in found]
         assert sorted(keys) == sorted(weights)
         seen[(keys[0], keys[1])] += 1
