@@ -102,7 +102,7 @@ class _Branches:
     async def _found(self) -> list[Result]:
         """The results of a decoder that searches, in its own order."""
         assert self._effects is not None
-        self._run.on_hole = None
+        self._run.on_hole = self._keep_recording
         search = Search(self._run, self._program, self._effects, lambda: dict(self._globals()), self._complete)
         try:
             first = await search.start()
@@ -115,6 +115,10 @@ class _Branches:
             search.show(branch, number)
             self._count(results[number])
         return results
+
+    def _keep_recording(self, effects: Effects) -> None:
+        """A branch comes to a hole; a decoder that the program bound may turn out not to search."""
+        effects.live = self._run.searches
 
     def _start_others(self, effects: Effects) -> None:
         """A branch comes to a hole: from here on, nothing needs to be recorded."""

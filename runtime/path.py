@@ -82,6 +82,8 @@ class Site:
         self.opened = opened
         self.entries: Sequence[Entry] = tuple(effects.entries)
         self.effects = effects
+        self.ended: dict[bytes, float] = {}
+        """Texts of the hole, where it is constrained, with which branches have gone on, and the best score of each."""
         self._path: Path | None = path
         self._finalizer = weakref.finalize(self, path.abandon)
         self._finalizer.atexit = False

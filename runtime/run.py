@@ -109,6 +109,10 @@ class Run:
             arguments = {key: value for key, value in arguments.items() if key in decoders.takes(str(self.settings.decoder))}
         self.decoder = made({**arguments, **self.settings.options})
         self.deadline.set(self.decoder.timeout)
+        if self.decoder.n > 1 and not self.decoder.searches and not decoders.is_known(self.settings.decoder or name):
+            raise LmqlError(
+                f"the decoder `{name}`, which the program binds itself, has one branch: registered by a package it may have more"
+            )
 
     @property
     def searches(self) -> bool:

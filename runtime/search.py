@@ -8,6 +8,7 @@ program runs again from its start (`lmqlc.runtime.effects`).
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -141,8 +142,26 @@ class Search:
         return replace(branch, score=score, logprob=branch.logprob + own, length=branch.length + 1, hole=hole)
 
     async def settle(self, branches: Sequence[Branch]) -> list[Branch]:
-        """The same branches, the programs of those whose hole has ended run on to their next hole or their end."""
-        return list(await asyncio.gather(*(self._settled(branch) for branch in branches)))
+        """The same branches, the programs of those whose hole has ended run on to their next hole or their end; without those that
+        `repeats` names."""
+        kept: list[Branch] = []
+        for branch in branches:
+            if not self.repeats(branch):
+                kept.append(branch)
+                self._note(branch)
+        return list(await asyncio.gather(*(self._settled(branch) for branch in kept)))
+
+    @staticmethod
+    def repeats(branch: Branch) -> bool:
+        """The branch ends a constrained hole with a text with which a better one has gone on: it says the same in other tokens."""
+        if not branch.ended or branch.hole is None or branch.site is None or branch.hole.constraint is None:
+            return False
+        return branch.site.ended.get(branch.hole.data(), -math.inf) >= branch.score
+
+    @staticmethod
+    def _note(branch: Branch) -> None:
+        if branch.ended and branch.hole is not None and branch.site is not None and branch.hole.constraint is not None:
+            branch.site.ended[branch.hole.data()] = branch.score
 
     async def _settled(self, branch: Branch) -> Branch:
         if not branch.ended:

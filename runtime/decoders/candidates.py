@@ -52,15 +52,16 @@ def top(row: Logits, count: int) -> npt.NDArray[np.intp]:
 
 
 def grown(search: Search, candidates: Iterable[Candidate]) -> Iterator[Branch]:
-    """Branches for candidates, in their order. Of several ways to end one constrained hole with one text, the first is kept."""
+    """Branches for candidates, in their order. Of several that end one constrained hole with one text, the first is kept, and none where a
+    better one has gone on with it before."""
     seen: set[tuple[int, bytes]] = set()
     for candidate in candidates:
         branch = search.grow(candidate.branch, candidate.token, candidate.score)
         hole = branch.hole
         assert hole is not None
-        if hole.reason in ("eos", "follow") and hole.constraint is not None:
-            key = (id(candidate.branch), hole.data())
-            if key in seen:
+        if branch.ended and hole.constraint is not None:
+            key = (id(branch.site), hole.data())
+            if key in seen or search.repeats(branch):
                 continue
             seen.add(key)
         yield branch

@@ -42,7 +42,7 @@ class Decoder(BaseDecoder):
                 if pool:
                     found = likeliest(pool, [rows[id(branch)] for branch in pool], self.b * max(2, 1 + search.ends))
                     pools[number], finished = self._split(list(grown(search, found)))
-                    ended[number] = best([*ended[number], *finished], self.b, lambda branch: branch.score)
+                    ended[number] = distinct([*ended[number], *finished])[: self.b]
                     if len(ended[number]) == self.b:
                         pools[number] = []
         return [branch for values in ended for branch in values]
@@ -50,3 +50,13 @@ class Decoder(BaseDecoder):
     def _split(self, children: Sequence[Branch]) -> tuple[list[Branch], list[Branch]]:
         """Branches that stay in the hole, and those that end it, which must be among the `b` best."""
         return [child for child in children if not child.ended][: self.b], [child for child in children[: self.b] if child.ended]
+
+
+def distinct(ended: Sequence[Branch]) -> list[Branch]:
+    """Branches of one hole that have ended it, best first, one for each text where the hole is constrained."""
+    kept: dict[object, Branch] = {}
+    for branch in sorted(ended, key=lambda branch: -branch.score):
+        hole = branch.hole
+        assert hole is not None
+        kept.setdefault(branch if hole.constraint is None else hole.data(), branch)
+    return list(kept.values())
