@@ -82,7 +82,7 @@ def vocabularies(draw: st.DrawFn) -> Vocabulary:
         else:
             tokens.append(data)
     tokens += draw(st.sampled_from([[], [tokens[3], b""], [b"a"]]))
-    return Vocabulary.build(tokens, [1], [0, 1, 2])
+    return Vocabulary.build(tokens, [1], [0, 1, 2], {draw(st.sampled_from(["b", ".", "ab", "10"])): 2})
 
 
 NUMBERS = {"int": re.compile(r"-?(0|[1-9][0-9]*)"), "float": re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")}
@@ -153,7 +153,7 @@ class Oracle:
         self.constraint = constraint
         self.follow = follow.encode()
         self.phrases = stop_phrases(constraint)
-        self.eos = vocabulary.eos_ids
+        self.eos = (*vocabulary.eos_ids, *(i for name, i in vocabulary.named.items() if any(phrase == name for _, phrase in self.phrases)))
         self.texts = {i: token for i, token in enumerate(vocabulary.tokens) if token and i not in vocabulary.special}
         self.finishing: dict[tuple[tuple[int, ...], int], bool] = {}
 
