@@ -128,15 +128,24 @@ class Combination:
         return ended(len(text)) if agrees(text, self._parts.follow.encode()) and self.is_final(state) else None
 
     def entering(self, state: Any, ids: Ids, skip: int) -> Ids:
-        """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes. Where no stop could end the text, those
-        that begin with a byte after which no text is alive are not asked about."""
-        tokens = self.vocabulary.tokens
-        dead = frozenset[int]()
-        if not self._parts.stops and not self._parts.follow and self._atoms:
-            firsts = {tokens[token_id][skip] for token_id in ids.tolist()}
-            dead = frozenset(byte for byte in firsts if not self._stepper.may_begin(state, bytes([byte])))
-        asked = [i for i in ids.tolist() if tokens[i][skip] not in dead]
-        return np.array([i for i in asked if self.enter(state, i, skip) is not None], np.intp)
+        """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes."""
+        return np.array(list(self._entering(state, ids, skip)), np.intp)
+
+    def enters(self, state: Any, ids: Ids, skip: int) -> bool:
+        """Whether `entering` gives any."""
+        return next(self._entering(state, ids, skip), None) is not None
+
+    def _entering(self, state: State, ids: Ids, skip: int) -> Iterator[int]:
+        """Where no stop and no following text could end the text, tokens that go on with a byte after which no text is alive are not asked
+        about."""
+        tokens, alive = self.vocabulary.tokens, dict[int, bool]()
+        prunes = not self._parts.stops and not self._parts.follow and bool(self._atoms)
+        for token_id in ids.tolist():
+            byte = tokens[token_id][skip]
+            if prunes and byte not in alive:
+                alive[byte] = self._stepper.may_begin(state, bytes([byte]))
+            if alive.get(byte, True) and self.enter(state, token_id, skip) is not None:
+                yield token_id
 
     def is_final(self, state: Any) -> bool:
         """Whether the text so far (after the cut, where it has ended) is valid."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -53,24 +52,35 @@ def taken_back(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[int, bytes]:
     return best
 
 
-@dataclass(frozen=True, slots=True)
 class Healing:
     """The first step of a hole whose first token must begin with `text`.
 
-    exact: ids of tokens that are just that: they leave the hole's text empty. longer: ids of the legal ones among those that go on, read
-    as the text's first token by what stands behind `text`.
+    exact: ids of tokens that are just that: they leave the hole's text empty. covering: ids of those that begin with it and go on, read as
+    the text's first token by what stands behind it. constraint: None for a hole that nothing masks.
     """
 
-    text: bytes
-    exact: Ids
-    longer: Ids
+    def __init__(self, text: bytes, exact: Ids, longer: Ids, constraint: TokenConstraint | None, state: State) -> None:
+        self.text = text
+        self.exact = exact
+        self._covering = longer
+        self._constraint = constraint
+        self._state = state
+
+    @cached_property
+    def longer(self) -> Ids:
+        """Ids of the longer tokens that the constraint allows."""
+        return self._covering if self._constraint is None else self._constraint.entering(self._state, self._covering, len(self.text))
 
     def allows(self, token_id: int) -> bool:
         """The token may come first."""
-        return bool((self.exact == token_id).any() or (self.longer == token_id).any())
+        if (self.exact == token_id).any():
+            return True
+        if not (self._covering == token_id).any():
+            return False
+        return self._constraint is None or self._constraint.enter(self._state, token_id, len(self.text)) is not None
 
     def masked(self, logits: Logits) -> Logits:
-        """Logits `float32[V]` with -inf for all other tokens."""
+        """Logits `float32[V]` with -inf for all tokens that may not come first."""
         scores = np.full_like(logits, -np.inf)
         for ids in (self.exact, self.longer):
             scores[ids] = logits[ids]
@@ -81,6 +91,6 @@ def healing(vocabulary: Vocabulary, constraint: TokenConstraint | None, state: S
     """The first step of a hole after text that was taken back; None where no other token than that text itself could come, so that
     nothing need be taken back. constraint: None for a hole that nothing masks."""
     exact, longer = covering(vocabulary, text)
-    if constraint is not None and len(longer):
-        longer = constraint.entering(state, longer, len(text))
-    return Healing(text, exact, longer) if len(exact) and len(longer) else None
+    if not len(exact) or not len(longer) or (constraint is not None and not constraint.enters(state, longer, len(text))):
+        return None
+    return Healing(text, exact, longer, constraint, state)

@@ -40,6 +40,10 @@ class TokenConstraint(Protocol):
         """Those of some usable ids, all longer than `skip` bytes, which `enter` takes."""
         ...
 
+    def enters(self, state: State, ids: Ids, skip: int) -> bool:
+        """Whether `entering` gives any."""
+        ...
+
     def is_final(self, state: State) -> bool:
         """The text so far is a valid final text."""
         ...

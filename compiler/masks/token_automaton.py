@@ -158,6 +158,10 @@ class TokenAutomaton:
             allowed |= [agrees(tokens[token_id][skip:], literal) for token_id in ids.tolist()]
         return ids[allowed]
 
+    def enters(self, state: Any, ids: Ids, skip: int) -> bool:
+        """Whether `entering` gives any."""
+        return len(self.entering(state, ids, skip)) > 0
+
     def _stop(self, q: int, count: int, written: Written | None, token: bytes) -> State:
         """The state after a token, of which these bytes are read, in which a stop is reached."""
         steps = self.core.steps

@@ -243,3 +243,32 @@ def test_a_condition_that_stands_twice_is_one_atom() -> None:
 
 def test_whole_texts_are_judged() -> None:
     assert text_holds(c.Not(custom(at_most, 1)), "ab", 1) and not text_holds(custom(at_most, 1), "ab", 1)
+
+
+@constraint
+def even(text: str, final: bool) -> bool | None:
+    return False if "b" in text else (len(text) % 2 == 0 if final else None)
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        (custom(even), [2, 4, 6, 7, 8]),
+        (c.Or((custom(even), c.InSet(c.Const(["b"])))), [2, 4, 5, 6, 7, 8]),
+        (c.And((custom(even), c.Stop(c.Const("."), True))), [2, 4, 6, 7, 8]),
+        (c.And((custom(even), c.Matches(c.Const("a*")))), [2, 4]),
+    ],
+)
+def test_first_tokens_behind_text_that_was_taken_back(formula: c.Constraint, expected: list[int]) -> None:
+    """Leaving tokens out by their first byte gives what asking about each of them gives."""
+    from lmqlc.compiler.masks.heal import covering
+
+    vocabulary = Vocabulary.build(
+        [b"", b":", b":a", b":ab", b":aa", b":b", b":\xc3\xa9", b":\xc3", b":a.", b"a", b"b", b".", b"\xa9"], eos_ids=[0]
+    )
+    made = compose(formula, vocabulary)
+    longer = covering(vocabulary, b":")[1]
+    one_by_one = [i for i in longer.tolist() if made.enter(made.start(), i, 1) is not None]
+    assert sorted(made.entering(made.start(), longer, 1).tolist()) == sorted(one_by_one) == expected
+    assert made.enters(made.start(), longer, 1)
+    assert not made.enters(made.start(), longer[:0], 1)
