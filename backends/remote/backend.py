@@ -78,13 +78,15 @@ class RemoteSession:
         url, body = await dialect.request(self._client, request)
         self._usage.forward_passes += 1
         finished, usage = False, None
-        async with aclosing(self._events(dialect, url, body, request.seconds)) as events:
-            async for event in events:
-                piece = self._piece(dialect, event, url)
-                finished = finished or piece.finish is not None
-                usage = piece.usage or usage
-                yield piece
-        self._count(usage)
+        try:
+            async with aclosing(self._events(dialect, url, body, request.seconds)) as events:
+                async for event in events:
+                    piece = self._piece(dialect, event, url)
+                    finished = finished or piece.finish is not None
+                    usage = piece.usage or usage
+                    yield piece
+        finally:
+            self._count(usage)
         if not finished:
             raise StreamBroken(f"the {self._client.server.kind} server at {self._client.server.shown} ended its answer too early")
 

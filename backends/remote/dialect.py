@@ -15,6 +15,10 @@ _SPARE = (("logprobs", "top_logprobs"), ("stream_options",), ("prompt_cache_key"
 """Fields that only report or save something, each with those that need it. Stops are cut here too."""
 
 
+STREAMED: Body = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+"""Streams of vLLM and SGLang: with counts in every event, since most answers are not read to their end."""
+
+
 class Dialect(ABC):
     """A kind of server, and one model there. What it finds out about the server is kept for the life of the model.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmqlc.backends.remote.client import Client
-from lmqlc.backends.remote.dialect import Dialect, chat_fields, refuse_empty
+from lmqlc.backends.remote.dialect import STREAMED, Dialect, chat_fields, refuse_empty
 from lmqlc.backends.remote.wire import Body, sampling_fields
 from lmqlc.backends.text import TextAbilities, TextPrompt, TextRequest, TextToken
 from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, UnsupportedConstraint
@@ -49,7 +49,7 @@ class SglangDialect(Dialect):
         return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, alternatives=20, bias=_BIAS, room=room)
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
-        body: Body = {"model": self.model, **sampling_fields(request, _NAMES), "stream": True, "stream_options": {"include_usage": True}}
+        body: Body = {"model": self.model, **sampling_fields(request, _NAMES), **STREAMED}
         body |= {"top_k": request.sampling.top_k or -1, "no_stop_trim": True}
         if request.stops:
             body["stop"] = list(request.stops)

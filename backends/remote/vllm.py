@@ -11,7 +11,7 @@ from typing import Any
 
 from lmqlc.backends.choice import Sampling
 from lmqlc.backends.remote.client import Client
-from lmqlc.backends.remote.dialect import Dialect, chat_fields, refuse_empty
+from lmqlc.backends.remote.dialect import STREAMED, Dialect, chat_fields, refuse_empty
 from lmqlc.backends.remote.wire import Body, sampling_fields
 from lmqlc.backends.text import TextAbilities, TextPrompt, TextRequest, TextToken
 from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, UnsupportedConstraint
@@ -62,7 +62,7 @@ class VllmDialect(Dialect):
         return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, alternatives=20, bias=_BIAS, room=room)
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
-        body: Body = {"model": self.model, **sampling_fields(request, _NAMES), "stream": True, "stream_options": {"include_usage": True}}
+        body: Body = {"model": self.model, **sampling_fields(request, _NAMES), **STREAMED}
         body |= {"include_stop_str_in_output": True, "return_token_ids": True, "top_k": request.sampling.top_k or -1}
         if request.stops:
             body["stop"] = list(request.stops)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
@@ -160,6 +161,17 @@ def test_fields_of_the_user(vllm: Made, say: Made) -> None:
     server.run('"a[X]"', model=server.model(body={"cache_salt": "pepper"}, omit=["return_token_ids"]))
     assert server.requests[0]["cache_salt"] == "pepper"
     assert "return_token_ids" not in server.requests[0]
+
+
+def test_usage_of_answers_that_are_cut(vllm: Made) -> None:
+    """vLLM counts in every event."""
+    events = [
+        {"choices": [{"text": text}], "usage": {"prompt_tokens": 7, "completion_tokens": number + 1}}
+        for number, text in enumerate(["4", "2", "\n", "Next"])
+    ]
+    answer = httpx.Response(200, text="".join(f"data: {json.dumps(event)}\n\n" for event in events))
+    usage = vllm(answer).run(INTEGER).usage
+    assert (usage.tokens, usage.tokens_computed, usage.forward_passes) == (3, 7, 1)
 
 
 def test_branches_are_requests(vllm: Made, say: Made) -> None:
