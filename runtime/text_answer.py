@@ -16,6 +16,7 @@ A chat server that cannot go on in the middle of an answer is asked for all of t
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Awaitable, Callable
@@ -32,7 +33,7 @@ from lmqlc.grammar.errors import ConstraintViolated, LmqlError, StreamBroken
 from lmqlc.runtime.link import link_text
 from lmqlc.runtime.results import TokenResult
 from lmqlc.runtime.text_hole import Mark, TextRun
-from lmqlc.runtime.text_plan import Demand, TextPlan
+from lmqlc.runtime.text_plan import ANSWER, Demand, TextPlan
 
 TRIES = 4
 """Answers in a row that bring a hole nowhere before it is given up."""
@@ -273,7 +274,8 @@ class TextAnswer:
                 if self._asked.plan.schema is None and self._judge(tokens, start) is not None:
                     break
         self.spent += len(tokens)
-        tokens = _as_written(tokens) if self._asked.plan.schema is not None else tokens
+        if self._asked.plan.schema is not None:
+            tokens = _unwrapped(tokens) if self._asked.plan.wrapped else _as_written(tokens)
         await self._settle_whole(tokens, start, finish)
         if run.reason is None:
             self._used = 0
@@ -296,7 +298,7 @@ class TextAnswer:
             run.reason = self._asked.budget.reason
         elif rest is None and run.complete():
             run.reason = "eos"
-        elif rest and run.complete() and self._asked.plan.schema is None:
+        elif rest and run.complete() and (self._asked.plan.schema is None or self._asked.plan.wrapped):
             run.reason = "cut"
         if run.reason is None:
             self._thrown_away(start, rest or "nothing more")
@@ -326,6 +328,17 @@ def _as_written(tokens: list[TextToken]) -> list[TextToken]:
         return tokens
     logprobs = [token.logprob for token in tokens if token.logprob is not None]
     return [TextToken(written, None, math.fsum(logprobs) if logprobs else None)]
+
+
+def _unwrapped(tokens: list[TextToken]) -> list[TextToken]:
+    """The one value of an answer that is an object; numbers as they are written. Other answers as they are."""
+    try:
+        value = json.loads("".join(token.text for token in tokens), parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return tokens
+    text = value.get(ANSWER) if isinstance(value, dict) else None
+    logprobs = [token.logprob for token in tokens if token.logprob is not None]
+    return [TextToken(text, None, math.fsum(logprobs) if logprobs else None)] if isinstance(text, str) else tokens
 
 
 _STRINGS = re.compile(r'("(?:[^"\\]|\\.)*")')

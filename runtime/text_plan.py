@@ -10,6 +10,7 @@ from lmqlc.backends.text import TextAbilities
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import operands
 from lmqlc.compiler.automata.automaton import StopPhrase
+from lmqlc.compiler.emit.char_graph import few_texts
 from lmqlc.compiler.emit.generation import GenerationGrammar
 from lmqlc.compiler.masks.compose import is_regular, typed
 from lmqlc.compiler.masks.schemas import close_objects, schema_of
@@ -19,8 +20,13 @@ from lmqlc.compiler.passes.stops import split_stops
 from lmqlc.compiler.passes.tokens import take_token_limit
 from lmqlc.compiler.types import is_plain_text
 from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
-from lmqlc.runtime.link import LinkedHole, Place, is_true, link_hole, text_automaton
+from lmqlc.runtime.link import LinkedHole, Place, is_true, link_hole, number_kind, text_automaton
 from lmqlc.runtime.text_hole import BYTES
+
+ANSWER = "answer"
+"""The key of a wrapped text."""
+_FEW = 100
+"""Texts that a server is told one by one."""
 
 Way = Literal["free", "grammar", "schema", "checked"]
 """How a hole is held: nothing to hold; the server's own grammar, or its JSON schema; text that is checked as it arrives."""
@@ -38,13 +44,14 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class TextPlan:
-    """What a server is told about a hole."""
+    """What a server is told about a hole. wrapped: by its schema the text is one value of an object, under the key `ANSWER`."""
 
     way: Way
     level: Level
     grammar: GenerationGrammar | None = None
     schema: dict[str, Any] | None = None
     stops: tuple[str, ...] = ()
+    wrapped: bool = False
 
 
 def demand_of(constraint: c.Constraint, place: Place) -> Demand:
@@ -73,6 +80,10 @@ def plan_of(demand: Demand, abilities: TextAbilities) -> TextPlan:
             return TextPlan("schema", "delegated", schema=schema)
     elif schema is not None and not demand.linked.phrases:
         return TextPlan("schema", "checked", schema=schema)
+    elif abilities.schemas and not demand.linked.phrases:
+        value = _value_schema(demand)
+        if value is not None:
+            return TextPlan("schema", "checked", schema=_wrapped(value), wrapped=True)
     return TextPlan("checked", "checked")
 
 
@@ -100,6 +111,24 @@ def _grammar(demand: Demand) -> GenerationGrammar | None:
             continue
         return grammar
     return None
+
+
+def _value_schema(demand: Demand) -> dict[str, Any] | None:
+    """The JSON schema of a text that is a number, or one of few; None for other holes."""
+    kind = number_kind(demand.rest)
+    if kind is not None:
+        return {"type": "integer" if kind is int else "number"}
+    if not is_regular(demand.rest):
+        return None
+    try:
+        texts = few_texts(text_automaton(demand.rest, replace(demand.place, leading_space=False)), _FEW)
+    except LmqlCompileError:
+        return None
+    return {"type": "string", "enum": texts} if texts else None
+
+
+def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {ANSWER: schema}, "required": [ANSWER], "additionalProperties": False}
 
 
 def _stops(phrases: tuple[StopPhrase, ...], abilities: TextAbilities) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from lmqlc.backends.remote.wire import Body, chat_piece, completion_piece, messa
 from lmqlc.backends.text import TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken
 from lmqlc.grammar.errors import LmqlError, ModelNotFound, UnsupportedConstraint
 
-_SPARE = (("logprobs", "top_logprobs"), ("stream_options",), ("prompt_cache_key",), ("return_token_ids",), ("stop",))
-"""Fields that only report or save something, each with those that need it. Stops are cut here too."""
+_SPARE = (("logprobs", "top_logprobs"), ("stream_options",), ("prompt_cache_key",), ("return_token_ids",), ("stop",), ("response_format",))
+"""Fields that only report or save something, each with those that need it; stops are cut here too, and schemas are checked."""
 
 
 STREAMED: Body = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}

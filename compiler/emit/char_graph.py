@@ -41,6 +41,29 @@ def char_graph(automaton: TextAutomaton, region: int | None = None) -> CharGraph
     return minimal(trimmed(_unfolded(automaton, region or 0)))
 
 
+_STEPS = 5_000
+
+
+def few_texts(automaton: TextAutomaton, most: int) -> list[str] | None:
+    """All texts of an automaton, sorted; None where there are more than `most`, or they are long. Errors as for `char_graph`."""
+    graph = char_graph(automaton)
+    found: list[str] = []
+    pending = [(0, "")]
+    for _ in range(_STEPS):
+        if not pending:
+            return sorted(found)
+        state, text = pending.pop()
+        if graph.ends[state]:
+            found.append(text)
+        for to, chars in graph.edges[state].items():
+            if sum(high - low + 1 for low, high in chars.ranges()) > most:
+                return None
+            pending += [(to, text + chr(code)) for low, high in chars.ranges() for code in range(low, high + 1)]
+        if len(found) > most or len(pending) > _STEPS:
+            return None
+    return None
+
+
 class Reader:
     """Reads the characters that lead out of a state."""
 

@@ -15,7 +15,8 @@ from lmqlc.backends.base import SessionUsage
 from lmqlc.backends.text import TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken
 from lmqlc.grammar.errors import BackendUnavailable, ConstraintViolated, StreamBroken
 
-PIECES = ["a", "b", "ab", "1", "12", " ", " 3", ".", "\n", "\n\n", "x.", "é", "日本", "-", "0", "yes", "no", "ye", "s!", "END"]
+WORDS = ["a", "b", "ab", "1", "12", " ", " 3", ".", "\n", "\n\n", "x.", "é", "日本", "-", "0", "yes", "no", "ye", "s!", "END"]
+PIECES = [*WORDS, '{"answer": ', '"yes"}', "7}", '{"answer":"no"}']
 
 
 class Server:
@@ -61,6 +62,7 @@ abilities = st.builds(
     server=st.just("told"),
     level=st.sampled_from(["checked", "delegated"]),
     continues=st.booleans(),
+    schemas=st.booleans(),
     stops_kept=st.booleans(),
     alternatives=st.sampled_from([0, 5]),
 )

@@ -10,6 +10,7 @@ import pytest
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
+from lmqlc.compiler.emit.char_graph import few_texts
 from lmqlc.compiler.emit.generation import GenerationGrammar
 from lmqlc.grammar.errors import UnsupportedConstraint
 from lmqlc.runtime.link import LinkedHole, Place, link_hole
@@ -90,3 +91,12 @@ def test_deep_patterns_are_no_patterns() -> None:
     grammar = GenerationGrammar(build(c.Matches(K("a{0,60}"))))
     assert grammar.regex() is None
     assert grammar.gbnf().startswith("root ::= ")
+
+
+def test_few_texts() -> None:
+    assert few_texts(build(c.InSet(K(["b", "a", "日本", ""]))), 10) == ["", "a", "b", "日本"]
+    assert few_texts(build(c.Matches(K("[ab]{2}"))), 4) == ["aa", "ab", "ba", "bb"]
+    assert few_texts(build(c.Matches(K("[ab]{2}"))), 3) is None
+    assert few_texts(build(c.Matches(K("a*"))), 50) is None
+    assert few_texts(build(c.Matches(K("[^a]"))), 50) is None
+    assert few_texts(build(c.And((c.InSet(K(["x", "y."])), c.Stop(K("."), False)))), 9) == ["x", "y."]
