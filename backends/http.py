@@ -203,7 +203,8 @@ class ServerSession:
         token_id, logprob = made[0], made[1]
         if type(token_id) is not int or not 0 <= token_id < len(tokens):
             raise BackendUnavailable(f"the server at {self._client.url} speaks of tokens that its vocabulary does not have")
-        return TokenResult(token_id, tokens[token_id].decode("utf-8", "replace"), float(logprob), len(made) > 2)
+        known = -math.inf if logprob is None else float(logprob)
+        return TokenResult(token_id, tokens[token_id].decode("utf-8", "replace"), known, len(made) > 2)
 
     def _ended(self, request: HoleRequest, known: Sequence[TokenResult], healed: bytes, line: dict[str, Any]) -> Ended:
         """The end of a hole, checked against its constraint."""

@@ -15,12 +15,14 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from lmqlc.backends.base import Backend, Logits, Session, SessionUsage
 from lmqlc.backends.pretrained import OutOfMemory
 from lmqlc.backends.ticket import Ticket, Work
+from lmqlc.backends.works import HoleWork
 from lmqlc.grammar.errors import BackendUnavailable, LmqlError
 
 PIECE = 256
@@ -50,6 +52,13 @@ class Stopping(BackendUnavailable):
     """The server is going down, or comes up."""
 
     retry_after = 2.0
+
+
+@runtime_checkable
+class HearsOfHoles(Protocol):
+    """A session that wants to know when a hole begins: after the first `kept` ids of `prompt`, which may be healed."""
+
+    def begin_hole(self, name: str, prompt: Sequence[int], kept: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -219,6 +228,8 @@ class Scheduler:
             return PROMPTS
         if not ticket.read and not self._advance(ticket):
             return 0
+        if not ticket.read and isinstance(work, HoleWork) and isinstance(self._session, HearsOfHoles):
+            self._session.begin_hole(*work.begins)
         longest = max(map(len, ticket.wants))
         if len(ticket.wants) == 1 and longest - ticket.read > PIECE:
             ticket.read += PIECE

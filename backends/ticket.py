@@ -53,6 +53,8 @@ class Ticket:
         self._loop = asyncio.get_running_loop()
         self._events: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._asked_at = 0.0
+        self._clock: asyncio.TimerHandle | None = None
         self._over = False
         self._error: LmqlError | None = None
 
@@ -69,10 +71,15 @@ class Ticket:
         """The events that have come, at least one; [] at the end; None where none came in `patience` seconds. Raises the work's error."""
         if not self._events and not self._over:
             self._waiter = self._loop.create_future()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._waiter
-            self._waiter = None
+            self._asked_at = self._loop.time()
+            if patience is not None and self._clock is None:
+                self._clock = self._loop.call_later(patience, self._tick, patience)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._over and self._clock is not None:
+            self._clock.cancel()
         if self._events:
             events = list(self._events)
             self._events.clear()
@@ -80,6 +87,17 @@ class Ticket:
         if self._over and self._error is not None:
             raise self._error
         return [] if self._over else None
+
+    def _tick(self, patience: float) -> None:
+        """Ends a look that has waited for `patience` seconds: one timer for all of them costs less than one for each."""
+        self._clock = None
+        if self._waiter is None or self._waiter.done():
+            return
+        left = self._asked_at + patience - self._loop.time()
+        if left <= 0:
+            self._waiter.set_result(None)
+        else:
+            self._clock = self._loop.call_later(left, self._tick, patience)
 
     async def all(self) -> list[Any]:
         """All events, once the work is done. Raises the work's error."""

@@ -45,6 +45,7 @@ class HoleWork:
         if heal is not None and hole.heals:
             self.prompt = prompt[: len(prompt) - heal.count]
             self.events.append(heal)
+        self.begins = (hole.name, prompt, len(self.prompt))
         self._sampling = sampling
         self._random = np.random.default_rng(list(seed))
         self._known = list(known)

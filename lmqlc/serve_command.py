@@ -80,7 +80,7 @@ def known_key(text: str) -> str:
     key = text.replace("-", "_")
     if not key.isidentifier():
         raise click.UsageError(f"--{text} can be no option of a model")
-    close = get_close_matches(key, [*MODEL_OPTIONS, *(name.replace("-", "_") for name in OURS)], 1, cutoff=0.8)
+    close = get_close_matches(key, [*MODEL_OPTIONS, *(name.replace("-", "_") for name in OURS)], 1, cutoff=0.74)
     if close and close[0] != key:
         found = close[0] if close[0] in MODEL_OPTIONS else close[0].replace("_", "-")
         raise click.UsageError(f"no option --{text}; did you mean --{found}?")

@@ -107,23 +107,58 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watcher = asyncio.create_task(_gone(receive, self._cancel))
+        guard = SlowReader(asyncio.current_task())
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for part in self._safe():
-                async with asyncio.timeout(SLOW):
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except (TimeoutError, OSError):
-            log.info("a client went away, or read too slowly")
+            last = await self._send_parts(send, guard)
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+        except asyncio.CancelledError:
+            if not guard.struck:
+                raise
+            log.info("a client read too slowly")
+        except OSError:
+            log.info("a client went away")
         finally:
+            guard.close()
             watcher.cancel()
             self._cancel()
 
-    async def _safe(self) -> AsyncIterator[bytes]:
+    async def _send_parts(self, send: Send, guard: SlowReader) -> bytes:
+        """Sends the parts as they come; what is left to send at the end."""
         try:
             async for part in self._parts:
-                yield part
+                guard.sending()
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+                guard.sent()
         except Problem as problem:
-            yield self._trouble(problem)
+            return self._trouble(problem)
         except LmqlError as error:
-            yield self._trouble(problem_of(error))
+            return self._trouble(problem_of(error))
+        return b""
+
+
+class SlowReader:
+    """Cancels a task that has been sending one part for more than `SLOW` seconds. One timer for all parts costs less than one for each."""
+
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
+        self.struck = False
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer = self._loop.call_later(SLOW, self._look)
+
+    def sending(self) -> None:
+        self._since = self._loop.time()
+
+    def sent(self) -> None:
+        self._since = None
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        if self._since is not None and self._loop.time() - self._since >= SLOW and self._task is not None:
+            self.struck = True
+            self._task.cancel()
+        else:
+            self._timer = self._loop.call_later(SLOW / 2, self._look)

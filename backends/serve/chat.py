@@ -18,7 +18,7 @@ from lmqlc.backends.serve.fields import Fields
 from lmqlc.backends.serve.replies import ALIVE, DONE, Piece, Reply, begin, cancel, count, gathered, merged, sse, trouble, usage_of
 from lmqlc.backends.serve.served import Ready, Served
 from lmqlc.backends.serve.settings import MAX_LOGPROBS
-from lmqlc.backends.serve.texts import IGNORED, Manner, Said, manner_of, token_text
+from lmqlc.backends.serve.texts import IGNORED, Manner, Said, finite, manner_of, token_text
 
 _UNSUPPORTED = (
     "tools",
@@ -131,4 +131,4 @@ class _Answers:
 
     def _entry(self, token_id: int, logprob: float) -> dict[str, Any]:
         data = self._tokens[token_id]
-        return {"token": token_text(data), "logprob": max(logprob, -9999.0), "bytes": list(data)}
+        return {"token": token_text(data), "logprob": finite(logprob), "bytes": list(data)}

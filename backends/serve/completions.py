@@ -18,7 +18,7 @@ from lmqlc.backends.serve.problems import Problem
 from lmqlc.backends.serve.replies import ALIVE, DONE, Reply, begin, cancel, count, gathered, merged, sse, trouble, usage_of
 from lmqlc.backends.serve.served import Ready, Served
 from lmqlc.backends.serve.settings import MAX_CHOICES, MAX_LOGPROBS
-from lmqlc.backends.serve.texts import IGNORED, Manner, Said, manner_of, token_text
+from lmqlc.backends.serve.texts import IGNORED, Manner, Said, finite, manner_of, token_text
 from lmqlc.backends.works import ScoreWork
 
 DEFAULT_TOKENS = 16
@@ -169,8 +169,9 @@ class _Answers:
     def _put(self, made: dict[str, Any], reply: Reply, token_id: int, logprob: float | None, top: Sequence[tuple[int, float]]) -> None:
         tokens = self._tokenizer.vocabulary.tokens
         text, offset = token_text(tokens[token_id]), self._offsets.get(reply.index, 0)
-        shown = {token_text(tokens[i]): value for i, value in top}
+        shown = {token_text(tokens[i]): finite(value) for i, value in top}
         made["tokens"].append(text)
+        logprob = None if logprob is None else finite(logprob)
         made["token_logprobs"].append(logprob)
         made["top_logprobs"].append(None if logprob is None else shown | {text: logprob})
         made["text_offset"].append(offset)

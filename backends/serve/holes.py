@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -159,16 +160,17 @@ class Wire:
                     continue
                 if isinstance(event, Ended):
                     if waiting:
-                        yield dumps({"t": waiting}) + b"\n"
+                        yield _tokens(waiting)
                     self._served.metrics.decoded(len(work.prompt), count)
                     yield dumps({"end": event.reason, "cut": event.cut, "usage": _usage(work.usage)}) + b"\n"
                     return
                 if not count:
                     self._served.metrics.first_token.add(time.perf_counter() - started)
                 count += 1
-                waiting.append([event.id, event.logprob, 1] if event.forced else [event.id, event.logprob])
+                logprob = event.logprob if math.isfinite(event.logprob) else None  # JSON has no infinity
+                waiting.append([event.id, logprob, 1] if event.forced else [event.id, logprob])
             if len(waiting) >= chunk:
-                yield dumps({"t": waiting}) + b"\n"
+                yield _tokens(waiting)
                 waiting = []
 
     async def logits(self, request: Request) -> Response:
@@ -192,6 +194,13 @@ class Wire:
         ticket = ready.scheduler.submit(work, client=request.client, deadline=deadline)
         events = await attended(request, [ticket], ticket.all())
         return answer({"scores": [_finite(row.tolist()) for row in events[0]], "usage": _usage(work.usage)} if events else {})
+
+
+def _tokens(waiting: list[Any]) -> bytes:
+    """The line of some tokens; that of a single one, which is the usual case, without the encoder."""
+    if len(waiting) == 1 and len(waiting[0]) == 2 and waiting[0][1] is not None:
+        return b'{"t":[[%d,%a]]}\n' % (waiting[0][0], waiting[0][1])
+    return dumps({"t": waiting}) + b"\n"
 
 
 def _score_work(ready: Ready, fields: Fields) -> ScoreWork:

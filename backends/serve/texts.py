@@ -261,6 +261,11 @@ def finish_reason(hole: HoleRun) -> str:
     return "length" if hole.reason in ("budget", "length", None) else "stop"
 
 
+def finite(logprob: float) -> float:
+    """A log-probability as OpenAI's API writes it: -9999 for what cannot be."""
+    return logprob if logprob > -9999.0 else -9999.0
+
+
 def token_text(data: bytes) -> str:
     """A token as a string that no other token has: bytes that are no text in OpenAI's notation."""
     try:
