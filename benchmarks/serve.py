@@ -7,8 +7,8 @@ hole after another over our own wire. The prompts share a beginning of some 60 t
 bound on characters, a bound on words, none; each lets about as many tokens through as `--tokens` says. `generate()` and
 `transformers serve` have no constraints and produce as many tokens.
 
-"first" is the time to the first token, "p50" and "p99" are those between two tokens of one hole, in milliseconds. "overhead" is the time per
-token of one client over that of the same holes in this process. Shared machines disturb all of it: compare within one run.
+"first" is the time to the first token, "p50" and "p99" are those between two tokens of one hole, in milliseconds. "overhead" is time per
+token of one client over that of the same holes in this process. Busy machines disturb all of it: compare within one run.
 """
 
 from __future__ import annotations

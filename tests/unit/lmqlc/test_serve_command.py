@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,13 +149,20 @@ def test_a_stopped_server_finishes_what_it_has() -> None:
 
     running = Served("random", "--port", "0")
     model = lmqlc.model("random", endpoint=f"localhost:{running.port}")
-    texts: list[str] = []
-    thread = threading.Thread(target=lambda: texts.append(lmqlc.generate_sync("Go", 400, model=model)))
+    program = '"Go[X]" where len(TOKENS(X)) < 1500'
+    begun = threading.Event()
+    prompts: list[str] = []
+
+    def told(event: object) -> None:
+        if isinstance(event, lmqlc.events.TokenEvent):
+            begun.set()
+
+    thread = threading.Thread(target=lambda: prompts.append(lmqlc.run_sync(program, model=model, output_writer=told).prompt))
     thread.start()
-    time.sleep(0.05)
+    assert begun.wait(30)
     assert running.stop() == 0
     thread.join(60)
-    assert len(texts) == 1
+    assert prompts == [lmqlc.run_sync(program, model="random").prompt]
 
 
 def test_errors_end_the_command(tmp_path: Path) -> None:
