@@ -13,12 +13,16 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
+
+import h11
 
 from lmqlc.grammar.errors import LmqlError
 
 CONNECT_SECONDS = 10.0
 MAX_HEAD = 1 << 16
+"""Most bytes of an answer's status and headers."""
 MAX_IDLE = 8
 """Connections kept for the next request."""
 
@@ -73,7 +77,7 @@ class Wire:
         self._sock = sock
         self._tls: ssl.SSLObject | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.buffer = bytearray()
+        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
 
     @classmethod
     async def open(cls, address: Address) -> Wire:
@@ -124,14 +128,13 @@ class Wire:
             await self._flush()
 
     async def more(self) -> None:
-        """Reads what comes next into `buffer`. Raises Broken where nothing will."""
+        """Reads what comes next; the end of the connection is something too. Raises Broken."""
         try:
-            data = await self._received()
+            self.http.receive_data(await self._received())
         except OSError as error:
             raise Broken(error.strerror or str(error)) from None
-        if not data:
-            raise Broken("the connection was closed")
-        self.buffer += data
+        except h11.RemoteProtocolError:
+            raise Broken("the connection was closed") from None
 
     async def _received(self) -> bytes:
         if self._tls is None:
@@ -149,7 +152,7 @@ class Wire:
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return not self.buffer
+            return not self.http.trailing_data[0]
         except OSError:
             return False
         return False  # closed at the other end, or something that nobody asked for
@@ -197,85 +200,39 @@ class Answer:
         self.headers: dict[str, str] = {}
         self._done = False
 
-    async def _more(self) -> None:
-        try:
-            async with asyncio.timeout(self.patience):
-                await self._wire.more()
-        except TimeoutError:
-            raise Silent(f"nothing came for {self.patience:g} seconds") from None
+    async def _event(self) -> Any:
+        """The next event of the protocol. Raises Broken, Silent."""
+        while True:
+            try:
+                event = self._wire.http.next_event()
+            except h11.RemoteProtocolError as error:
+                early = "peer closed connection" in str(error)
+                raise Broken("the connection was closed" if early else f"this is no HTTP server ({error})") from None
+            if event is not h11.NEED_DATA:
+                return event
+            try:
+                async with asyncio.timeout(self.patience):
+                    await self._wire.more()
+            except TimeoutError:
+                raise Silent(f"nothing came for {self.patience:g} seconds") from None
 
     async def head(self) -> None:
         """Reads status and headers."""
-        buffer = self._wire.buffer
-        while (end := buffer.find(b"\r\n\r\n")) < 0:
-            if len(buffer) > MAX_HEAD:
-                raise Broken("this is no HTTP server")
-            await self._more()
-        lines = bytes(buffer[:end]).decode("latin-1").split("\r\n")
-        del buffer[: end + 4]
-        version, _, rest = lines[0].partition(" ")
-        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
-            raise Broken("this is no HTTP server")
-        self.status = int(rest[:3])
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            self.headers[name.strip().lower()] = value.strip()
-        if self.status // 100 == 1:
-            await self.head()
+        event = await self._event()
+        while isinstance(event, h11.InformationalResponse):
+            event = await self._event()
+        if not isinstance(event, h11.Response):
+            raise Broken("the connection was closed")
+        self.status = event.status_code
+        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
 
     async def parts(self) -> AsyncIterator[bytes]:
         """The body, piece by piece. Raises Broken where it ends too early."""
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
-            while (size := await self._chunk_size()) > 0:
-                async for part in self._exactly(size):
-                    yield part
-                await self._line()
-            while await self._line():
-                pass  # trailers
-        elif "content-length" in self.headers:
-            async for part in self._exactly(_number(self.headers["content-length"], 10)):
-                yield part
-        else:
-            async for part in self._to_the_end():
-                yield part
-            return
+        while isinstance(event := await self._event(), h11.Data):
+            yield bytes(event.data)
+        if not isinstance(event, h11.EndOfMessage):
+            raise Broken("the connection was closed")
         self._finished()
-
-    async def _to_the_end(self) -> AsyncIterator[bytes]:
-        while True:
-            if self._wire.buffer:
-                yield self._take(len(self._wire.buffer))
-            try:
-                await self._more()
-            except Silent:
-                raise
-            except Broken:
-                break
-        self.close()
-
-    def _take(self, size: int) -> bytes:
-        data = bytes(self._wire.buffer[:size])
-        del self._wire.buffer[:size]
-        return data
-
-    async def _exactly(self, size: int) -> AsyncIterator[bytes]:
-        while size:
-            if not self._wire.buffer:
-                await self._more()
-            part = self._take(size)
-            size -= len(part)
-            yield part
-
-    async def _line(self) -> bytes:
-        buffer = self._wire.buffer
-        while (end := buffer.find(b"\r\n")) < 0:
-            if len(buffer) > MAX_HEAD:
-                raise Broken("the answer is malformed")
-            await self._more()
-        return self._take(end + 2)[:-2]
-
-    async def _chunk_size(self) -> int:
-        return _number((await self._line()).partition(b";")[0].decode("latin-1"), 16)
 
     async def read(self, most: int = 1 << 30) -> bytes:
         """The whole body, of at most `most` bytes."""
@@ -289,7 +246,9 @@ class Answer:
 
     def _finished(self) -> None:
         self._done = True
-        if self.headers.get("connection", "").lower() == "close":
+        try:
+            self._wire.http.start_next_cycle()
+        except h11.ProtocolError:  # it is not to be kept alive
             self._wire.close()
         else:
             self._pool.put(self._wire)
@@ -301,24 +260,13 @@ class Answer:
             self._wire.close()
 
 
-def _number(text: str, base: int) -> int:
-    try:
-        value = int(text.strip(), base)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise Broken("the answer is malformed")
-    return value
-
-
 class Pool:
     """The connections to one server."""
 
     def __init__(self, address: Address, headers: Mapping[str, str]) -> None:
         self.address = address
         host = f"[{address.host}]" if ":" in address.host else address.host
-        fixed = {"host": f"{host}:{address.port}", "accept": "*/*", **headers}
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
+        self._headers = {"host": f"{host}:{address.port}", "accept": "*/*", **headers}
         self._idle: list[Wire] = []
         self._lock = threading.Lock()
 
@@ -327,22 +275,22 @@ class Pool:
 
         A connection that was kept may have been closed meanwhile: where it breaks before anything comes, the request goes out once more.
         """
-        head = f"{method} {self.address.base}{path} HTTP/1.1\r\n{self._head}"
-        if body is not None:
-            head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        data = head.encode("latin-1") + b"\r\n" + (body or b"")
+        about = {} if body is None else {"content-type": "application/json", "content-length": str(len(body))}
+        request = h11.Request(method=method, target=self.address.base + path, headers=list((self._headers | about).items()))
         kept = self._kept()
         if kept is not None:
             try:
-                return await self._sent(kept, data, patience)
+                return await self._sent(kept, request, body, patience)
             except Silent:
                 raise
             except Broken:
                 pass
-        return await self._sent(await Wire.open(self.address), data, patience)
+        return await self._sent(await Wire.open(self.address), request, body, patience)
 
-    async def _sent(self, wire: Wire, data: bytes, patience: float) -> Answer:
+    async def _sent(self, wire: Wire, request: h11.Request, body: bytes | None, patience: float) -> Answer:
         answer = Answer(self, wire, patience)
+        events = [request, *([h11.Data(data=body)] if body else []), h11.EndOfMessage()]
+        data = b"".join(wire.http.send(event) or b"" for event in events)
         try:
             try:
                 await wire.send(data)
