@@ -20,6 +20,7 @@ from lmqlc.backends.base import Logits
 from lmqlc.backends.choice import Sampling
 from lmqlc.compiler.ir import Program
 from lmqlc.compiler.masks.hole import HoleRun
+from lmqlc.runtime.deadline import GRACE
 from lmqlc.runtime.effects import Effects, Entry
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.path import Path, Site
@@ -117,6 +118,7 @@ class Search:
         sequences = [branch.sequence for branch in branches]
         if not sequences:
             return []
+        await self._run.drain()
         rows = await (await self._run.session()).logits(sequences)
         return [self._scored(branch, row, ids) for branch, row, ids in zip(branches, rows, sequences, strict=True)]
 
@@ -138,7 +140,7 @@ class Search:
         assert branch.hole is not None
         hole = branch.hole.fork()
         own = float(self._rows[branch.hole][token])
-        hole.push(token, own)
+        hole.push(token, own, forced=hole.forced()[:1] == [token])
         return replace(branch, score=score, logprob=branch.logprob + own, length=branch.length + 1, hole=hole)
 
     async def settle(self, branches: Sequence[Branch]) -> list[Branch]:
@@ -206,7 +208,8 @@ class Search:
         for task, path in list(self._tasks.items()):
             path.abandon()
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE)
 
 
 def log_softmax(logits: Logits) -> Logits:

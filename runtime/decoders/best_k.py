@@ -34,7 +34,9 @@ class Decoder(BaseDecoder):
             width = self.width
             if spent >= self.budget:  # from here on, the best go on with their likeliest tokens
                 waiting, width = waiting[: self.n - len(done)], 1
-            chosen, waiting = await search.settle(waiting[: self.n]), waiting[self.n :]
+            turn = self._turn(waiting)
+            waiting = [branch for branch in waiting if branch not in turn]
+            chosen = await search.settle(turn)
             done += [branch for branch in chosen if branch.finished]
             live = [branch for branch in chosen if not branch.finished]
             rows = await search.scores(live)
@@ -46,6 +48,11 @@ class Decoder(BaseDecoder):
 
     def _rank(self, branch: Branch) -> float:
         return branch.rank(self.length_penalty)
+
+    def _turn(self, waiting: Sequence[Branch]) -> list[Branch]:
+        """The k best. One that has ended its hole goes on only if no better one is still inside: it might come to the same text."""
+        inside = next((place for place, branch in enumerate(waiting) if not branch.ended), len(waiting))
+        return [branch for place, branch in enumerate(waiting[: self.n]) if not branch.ended or place < inside]
 
     def _is_enough(self, waiting: Sequence[Branch], done: Sequence[Branch]) -> bool:
         """The k best are finished, and nothing open ranks above them."""

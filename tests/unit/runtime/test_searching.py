@@ -479,6 +479,14 @@ def test_max_len_ends_a_branch_and_keeps_it() -> None:
     assert any(result.finish_reason == "length" for result in results)
 
 
+def test_the_deadline_and_the_budget_of_tokens_hold() -> None:
+    arguments = {"model": model(3), "decoder": "beam", "n": 2, "token_healing": False}
+    with pytest.raises(lmqlc.errors.LmqlError, match=r"timeout of 0\.05 seconds"):
+        lmqlc.run_sync("while True:\n    'ab[X]' where len(X) == 3", max_len=10**6, timeout=0.05, **arguments)
+    results = lmqlc.run_sync("'ab[X]'\n'a[Y]'", max_total_tokens=6, **arguments)
+    assert all(sum(len(hole.tokens) for hole in result.holes) <= 3 for result in results)
+
+
 def test_what_cannot_be_searched_is_an_error() -> None:
     with pytest.raises(LmqlError, match="another task"):
         lmqlc.run_sync("import asyncio\nasync def f():\n    '[X]'\nawait asyncio.gather(f())", model=model(1), decoder="beam", n=2)
