@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.text import TextBackend
+from lmqlc.compiler.constraints import TRUE
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.grammar.errors import UnsatisfiableConstraint
 from lmqlc.runtime import decorators as deco
@@ -79,7 +80,9 @@ async def _conclude(at: Interpreter, hole: HoleIR, option: Any, chosen: Ranked, 
 
 def _meets(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type: object) -> Callable[[str, int], bool]:
     """Whether a text of some tokens meets the hole's constraint."""
-    from lmqlc.compiler.masks.compose import text_holds
+    from lmqlc.compiler.masks.compose import text_judge
 
     constraint = whole_constraint(hole.constraint, slots, hole_type)
-    return lambda text, tokens: text_holds(constraint, text, tokens, source=at.program.source)
+    if constraint == TRUE:
+        return lambda text, tokens: not any("\ud800" <= character <= "\udfff" for character in text)
+    return text_judge(constraint, source=at.program.source)

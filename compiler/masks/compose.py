@@ -143,16 +143,34 @@ def placed(source: Source | None) -> Iterator[None]:
 
 def text_holds(constraint: c.Constraint, text: str, tokens: int, *, source: Source | None = None) -> bool:
     """Whether a whole text of `tokens` tokens meets a constraint without slots, regular or not. Stops count as true."""
+    return text_judge(constraint, source=source)(text, tokens)
+
+
+def text_judge(constraint: c.Constraint, *, source: Source | None = None) -> Callable[[str, int], bool]:
+    """`text_holds` for several texts and one constraint, whose automata are built once."""
     with placed(source):
         rest = typed(split_stops(normalize(constraint))[0])
         externals = external_atoms(rest, is_external)
-        data = text.encode("utf-8", "surrogatepass")
-        values = tuple(_judged(_atom(external, _BYTES), data) for external in externals)
-        try:
-            automaton = build(assigned(rest, externals, values, is_external), source=source)
-        except UnsatisfiableConstraint:
-            return False
-        return _accepts(automaton, text, tokens)
+    built: dict[tuple[bool, ...], TextAutomaton | None] = {}
+
+    def holds(text: str, tokens: int) -> bool:
+        with placed(source):
+            data = text.encode("utf-8", "surrogatepass")
+            values = tuple(_judged(_atom(external, _BYTES), data) for external in externals)
+            if values not in built:
+                built[values] = _automaton_of(assigned(rest, externals, values, is_external), source)
+            automaton = built[values]
+            return automaton is not None and _accepts(automaton, text, tokens)
+
+    return holds
+
+
+def _automaton_of(constraint: c.Constraint, source: Source | None) -> TextAutomaton | None:
+    """The automaton of a constraint; None where no text meets it."""
+    try:
+        return build(constraint, source=source)
+    except UnsatisfiableConstraint:
+        return None
 
 
 _BYTES = Vocabulary.build([b"", *(bytes([byte]) for byte in range(256))])

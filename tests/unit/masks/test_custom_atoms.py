@@ -9,7 +9,7 @@ import pytest
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
-from lmqlc.compiler.masks.compose import compose, is_external, text_holds
+from lmqlc.compiler.masks.compose import compose, is_external, text_holds, text_judge
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.forms import unpack
 from lmqlc.compiler.masks.residues import external_atoms
@@ -272,3 +272,16 @@ def test_first_tokens_behind_text_that_was_taken_back(formula: c.Constraint, exp
     assert sorted(made.entering(made.start(), longer, 1).tolist()) == sorted(one_by_one) == expected
     assert made.enters(made.start(), longer, 1)
     assert not made.enters(made.start(), longer[:0], 1)
+
+
+def test_a_judge_of_several_texts_builds_each_automaton_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmqlc.compiler.masks import compose as module
+
+    built, build = [], module.build
+    monkeypatch.setattr(module, "build", lambda *arguments, **options: built.append(arguments) or build(*arguments, **options))
+    constraint = c.And((c.Or((custom(at_most, 1), c.Equals(c.Const("abc")))), c.Not(c.Equals(c.Const("b")))))
+    judge = text_judge(constraint)
+    texts = ["a", "b", "ab", "abc", "c", "abcd", ""]
+    assert [judge(text, 1) for text in texts] == [True, False, False, True, True, False, True]
+    assert len(built) == 2  # with the function's answer true, and false
+    assert [text_holds(constraint, text, 1) for text in texts] == [judge(text, 1) for text in texts]
