@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lmqlc.queries import run as run
     from lmqlc.queries import run_file as run_file
     from lmqlc.queries import run_sync as run_sync
+    from lmqlc.queryserver.server import serve_query as serve_query
     from lmqlc.runtime import decorators as decorators
     from lmqlc.runtime.certificate import Certificate as InferenceCertificate
     from lmqlc.runtime.certificate import certificate as certificate
@@ -59,6 +60,7 @@ _HOMES = {
     ),
     "lmqlc.models": ("LLM", "generate", "generate_sync", "inprocess", "model", "score", "score_sync", "set_default_model"),
     "lmqlc.runtime.constraint": ("constraint",),
+    "lmqlc.queryserver.server": ("serve_query",),
     "lmqlc.serving": ("serve",),
     "lmqlc.queries": ("F", "query", "run", "run_file", "run_sync"),
     "lmqlc.runtime.certificate": ("certificate",),
@@ -78,7 +80,7 @@ _OTHER = {
 __all__ = [  # noqa: RUF022 - in the order of a reader's interest
     "run", "run_sync", "run_file", "query", "F", "LMQLResult", "stream", "printing", "silent", "headless", "events",
     "traced", "certificate", "InferenceCertificate", "verify", "verify_sync",
-    "model", "inprocess", "serve", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model",
+    "model", "inprocess", "serve", "serve_query", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model",
     "compile", "load", "parse", "token_automaton", "CompiledQuery", "constraint", "decorators", "errors",
 ]  # fmt: skip
 

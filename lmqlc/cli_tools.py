@@ -119,6 +119,35 @@ def lsp(log: str | None) -> None:
     lsp_command(log)
 
 
+@click.command(
+    "serve-query",
+    short_help="Put a query behind HTTP.",
+    epilog="""\b
+Examples:
+  lmqlc serve-query capital.lmql --model local:gpt2
+  curl localhost:8000/run -H "Content-Type: application/json" -d '{"country": "France"}'
+  curl localhost:8000/run -H "Content-Type: application/json" -H "Accept: text/event-stream" -d '{"country": "France"}'
+""",
+)
+@click.argument("query", type=click.Path())
+@click.option("--model", metavar="M", help="The model; goes before the program's own `from`.")
+@click.option("--decoder", metavar="D", help="The decoder; goes before the header.")
+@click.option("--host", default="localhost", show_default=True, help="The address to listen at.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 chooses a free one.")
+@click.option("--api-key", metavar="KEY", help="A key that clients must have. Default: LMQL_API_KEY; none where that is not set.")
+@click.option("--timeout", "seconds", default=120.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds of one run.")
+@click.option("--running", default=16, show_default=True, type=click.IntRange(1), help="Runs at one time.")
+@click.option("--waiting", default=128, show_default=True, type=click.IntRange(0), help="Runs that may wait; more are told to come again.")
+@click.option("--body", default=1 << 20, show_default=True, type=click.IntRange(2), help="Bytes of a request.")
+@click.option("--drain", default=30.0, show_default=True, type=click.FloatRange(0), help="Seconds for what is under way at the end.")
+def serve_query(query: str, model: str | None, decoder: str | None, host: str, port: int, api_key: str | None, **bounds: float) -> None:
+    """Serve QUERY (a .lmql or .lmqlc file): POST /run takes its arguments as JSON, and gives its result as JSON, or its events as they
+    happen. Clients give arguments, nothing else."""
+    from lmqlc.serve_query_command import serve_query_command
+
+    serve_query_command(query, model=model, decoder=decoder, host=host, port=port, api_key=api_key, bounds=bounds)
+
+
 @click.command(short_help="Look at this installation.", epilog="\b\nExamples:\n  lmqlc doctor\n  lmqlc doctor --json\n")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_obj
@@ -177,4 +206,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     completion_command(shell, ctx.find_root().command)
 
 
-COMMANDS: Sequence[click.Command] = (new, fmt, test, lsp, doctor, cache, completion)
+COMMANDS: Sequence[click.Command] = (new, fmt, test, lsp, serve_query, doctor, cache, completion)

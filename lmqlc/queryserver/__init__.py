@@ -1,0 +1,1 @@
+"""A query behind HTTP: JSON in, JSON or server-sent events out. Needs the extra `serve`."""
