@@ -119,7 +119,8 @@ def check_pattern(low: Lowering, node: ast.expr, pattern: str) -> None:
         inside = None if place is None else inside_literal(low.findings.source, span, pattern, *place)
         if inside is not None and isinstance(error, re.error):
             span, said = inside, error.msg
-        low.findings.error("L0401", f"the pattern is no regular expression: {said}", span, "it has the syntax of Python's `re`")
+        hint = r"`re` has no `\p{…}`; letters are `[^\W\d_]`" if said.startswith(r"bad escape \p") else "it has the syntax of Python's `re`"
+        low.findings.error("L0401", f"the pattern is no regular expression: {said}", span, hint)
 
 
 def _place(error: Exception, pattern: str) -> tuple[int, int] | None:
