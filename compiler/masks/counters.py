@@ -220,41 +220,94 @@ def byte_costs(steps: Steps, region: int, terminal: Finish) -> tuple[Finish, Fin
 
     Places are settled in the order of their costs, all of one cost at once. Where there is no way: `FOREVER`, and 0 bytes.
     """
-    back = _edges_back(steps, region)
-    chars, count = np.full(steps.width, FOREVER, np.int32), np.zeros(steps.width, np.int32)
-    pending: dict[tuple[int, int], list[Values]] = {}
+    found = _Backwards(_edges_back(steps, region), steps.width)
     for cost in np.unique(terminal[terminal < FOREVER]).tolist():
-        pending[cost, 0] = [np.flatnonzero(terminal == cost)]
-    queue = sorted(pending)
-    while queue:
-        key = heapq.heappop(queue)
-        front = np.unique(np.concatenate(pending.pop(key)))
-        front = front[chars[front] == FOREVER]
-        chars[front], count[front] = key
-        for lead, edges in enumerate(back):
-            before = edges.into(front)
-            before = before[chars[before] == FOREVER]
-            if len(before):
-                then = (key[0] + lead, key[1] + 1)
-                if then not in pending:
-                    pending[then] = []
-                    heapq.heappush(queue, then)
-                pending[then].append(before)
-    return chars, count
+        found.reach((cost, 0), np.flatnonzero(terminal == cost))
+    found.settle()
+    return found.chars, found.count
+
+
+_ONE_BY_ONE = 16
+"""Up to this many places, or edges into one, are followed without NumPy: long chains have one place of every cost."""
+
+
+class _Backwards:
+    """Places, with the fewest code points and bytes (`chars`, `count`, by value) from which an end was reached, and those still pending."""
+
+    def __init__(self, back: tuple[_Edges, _Edges], width: int) -> None:
+        self.chars = np.full(width, FOREVER, np.int32)
+        self.count = np.zeros(width, np.int32)
+        self._back = back
+        self._single: dict[tuple[int, int], list[int]] = {}
+        self._many: dict[tuple[int, int], list[Values]] = {}
+        self._queue: list[tuple[int, int]] = []
+
+    def reach(self, cost: tuple[int, int], places: Values) -> None:
+        """Some places have a way of a cost."""
+        if cost not in self._many:
+            self._many[cost] = []
+            heapq.heappush(self._queue, cost)
+        self._many[cost].append(places)
+
+    def settle(self) -> None:
+        """Settle everything, cheapest first."""
+        while self._queue:
+            cost = heapq.heappop(self._queue)
+            single, many = self._single.pop(cost, []), self._many.pop(cost, [])
+            if many or len(single) > _ONE_BY_ONE:
+                self._settle_all(cost, np.unique(np.concatenate([*many, np.array(single, np.intp)])))
+            else:
+                for place in single:
+                    self._settle_one(cost, place)
+
+    def _settle_all(self, cost: tuple[int, int], places: Values) -> None:
+        places = places[self.chars[places] == FOREVER]
+        self.chars[places], self.count[places] = cost
+        for lead, edges in enumerate(self._back):
+            before = edges.into(places)
+            before = before[self.chars[before] == FOREVER]
+            then = (cost[0] + lead, cost[1] + 1)
+            if len(before) > _ONE_BY_ONE:
+                self.reach(then, before)
+            elif len(before):
+                self._reach_single(then, before.tolist())
+
+    def _settle_one(self, cost: tuple[int, int], place: int) -> None:
+        if self.chars[place] != FOREVER:
+            return
+        self.chars[place], self.count[place] = cost
+        for lead, edges in enumerate(self._back):
+            start, end = edges.range(place)
+            then = (cost[0] + lead, cost[1] + 1)
+            if end - start > _ONE_BY_ONE:
+                self.reach(then, edges.sources[start:end])
+            elif end > start:
+                self._reach_single(then, edges.sources[start:end].tolist())
+
+    def _reach_single(self, cost: tuple[int, int], places: list[int]) -> None:
+        if cost in self._single:
+            self._single[cost] += places
+        else:
+            self._single[cost] = places
+            heapq.heappush(self._queue, cost)
 
 
 class _Edges:
-    """Edges between values, grouped by where they lead."""
+    """Edges between values, grouped by where they lead. sources: of the edges, in that order."""
 
     def __init__(self, sources: Values, targets: Values, width: int) -> None:
-        self._sources = sources[np.argsort(targets, kind="stable")]
+        self.sources = sources[np.argsort(targets, kind="stable")]
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(targets, minlength=width))])
+
+    def range(self, target: int) -> tuple[int, int]:
+        """Where in `sources` the edges into a value stand."""
+        return int(self._starts[target]), int(self._starts[target + 1])
 
     def into(self, targets: Values) -> Values:
         """The sources of all edges into some values."""
         starts, counts = self._starts[targets], self._starts[targets + 1] - self._starts[targets]
         offsets = np.cumsum(counts) - counts
-        found: Values = self._sources[np.repeat(starts - offsets, counts) + np.arange(counts.sum())]
+        found: Values = self.sources[np.repeat(starts - offsets, counts) + np.arange(counts.sum())]
         return found
 
 
