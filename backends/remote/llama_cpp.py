@@ -11,7 +11,7 @@ from typing import Any
 
 from lmqlc.backends.remote.client import Client
 from lmqlc.backends.remote.dialect import Dialect
-from lmqlc.backends.remote.wire import Body, Malformed, sampling_fields, spelled
+from lmqlc.backends.remote.wire import Body, sampling_fields, spelled
 from lmqlc.backends.text import TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken, TextUsage
 
 _NAMES = {
@@ -58,9 +58,7 @@ class LlamaCppDialect(Dialect):
         return f"{client.server.root}/completion", self.finished(body)
 
     def piece(self, event: Body, url: str) -> TextPiece:
-        text = event.get("content")
-        if not isinstance(text, str):
-            raise Malformed
+        text = spelled({"token": event.get("content", 0)})
         if not event.get("stop"):
             return TextPiece(_tokens(event, text))
         kind = event.get("stop_type")

@@ -52,11 +52,12 @@ def _choice(event: Body) -> Body | None:
 
 
 def _text(value: object) -> str:
+    """A text of a server; halves of surrogate pairs, which JSON can hold and text cannot, become U+FFFD."""
     if value is None:
         return ""
     if not isinstance(value, str):
         raise Malformed
-    return value
+    return value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def finish_of(reason: object) -> Literal["stop", "length"] | None:

@@ -292,3 +292,17 @@ def test_certificates_hold_no_keys(vllm: Made, say: Made, tmp_path: Any) -> None
     text = file.read_text(encoding="utf-8")
     assert "vllm/m" in text
     assert "sk-secret" not in text
+
+
+def test_halves_of_surrogate_pairs(vllm: Made, llama_cpp: Made) -> None:
+    """JSON can hold them; text cannot."""
+    text = 'data: {"choices": [{"text": "a\\ud800b", "finish_reason": "stop"}]}\n\n'
+    result = vllm(httpx.Response(200, text=text)).run('"p[X]"')
+    assert result.prompt == "pa\ufffdb"
+    text = 'data: {"content": "\\ud83d\\ude00\\udc00", "stop": true, "stop_type": "eos"}\n\n'
+    assert llama_cpp(httpx.Response(200, text=text)).run('"p[X]"').variables == {"X": "\U0001f600\ufffd"}
+
+
+def test_long_answers(vllm: Made, say: Made) -> None:
+    result = vllm(say(*["word " * 50] * 400)).run('"p[X]" where not "z" in X', max_len=5_000)
+    assert len(result.variables["X"]) == 100_000
