@@ -111,7 +111,7 @@ def _teller(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: 
     async def told(token: TokenResult) -> None:
         await _told(at, decoding, token, shown.feed(decoding.last_bytes()) if decoding.reason is None else "")
         for function in listeners:
-            await deco.call(function, decoding.data().decode("utf-8", "replace"), at)
+            await deco.call(function, shown.so_far if decoding.reason is None else decoding.data().decode("utf-8", "replace"), at)
 
     return told
 
@@ -130,9 +130,10 @@ async def _tell(at: Interpreter, decoding: HoleRun, shown: CertainText, decorato
     """Count, show and tell the tokens of a hole that is complete already."""
     listeners = deco.steps(decorators, "streaming")
     for number, (token, added, text) in enumerate(decoding.history(), 1):
-        await _told(at, decoding, token, shown.feed(added) if number < len(decoding.tokens) else "")
+        goes_on = number < len(decoding.tokens)
+        await _told(at, decoding, token, shown.feed(added) if goes_on else "")
         for function in listeners:
-            await deco.call(function, text.decode("utf-8", "replace"), at)
+            await deco.call(function, shown.so_far if goes_on else text.decode("utf-8", "replace"), at)
 
 
 async def _told(at: Interpreter, decoding: HoleRun, token: TokenResult, text: str) -> None:

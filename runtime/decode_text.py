@@ -100,7 +100,7 @@ async def _ask(
         at.emit(TokenEvent(run.name, token, fresh))
         await at.run.drain()
         for function in listeners:
-            await deco.call(function, run.final, at)
+            await deco.call(function, shown.so_far if run.reason is None else run.final, at)
 
     asked = _asked(at, backend, prompt, abilities, demand)
     answer, before = TextAnswer(session, run, asked, told), usage.tokens

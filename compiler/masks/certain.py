@@ -29,6 +29,11 @@ class CertainText:
         fresh, self._shown = self._text[self._shown : end], max(self._shown, end)
         return fresh
 
+    @property
+    def so_far(self) -> str:
+        """All the text that is certain."""
+        return self._text[: self._shown]
+
     def rest(self, final: str) -> str:
         """What is left to show once the whole text is known."""
         return final[self._shown :]
