@@ -4,8 +4,9 @@ A plain function is called after decoding with the value, or the value and the h
 becomes the value, and, as `str` shows it, the text in the prompt; a pair is (value, text), and None changes nothing. `pre` marks a
 function called before, with the hole's variable (`.name`) and the context: a string that it returns stands in the hole's place, the
 variable or None leaves it to the model, and the next `pre` decorator gets what this one returned. `streaming` marks one called at every
-token with the text so far (as much of it as no later token can take back) and the context. A class with methods `pre`, `post` and `streaming` takes part in each of them. Pre and
-streaming decorators run in order, post decorators in reverse, each of them on what the one before has made.
+token with the text so far (as much of it as no later token can take back) and the context. A class with methods `pre`, `post` and
+`streaming` takes part in each of them. Pre and streaming decorators run in order, post decorators in reverse, each of them on what the
+one before has made.
 """
 
 from __future__ import annotations
