@@ -130,7 +130,7 @@ class LmtpSession:
     async def _greedy(self, work: HoleWork, ids: list[int], request: HoleRequest) -> AsyncGenerator[TokenResult, None]:
         """The model's own choices after some ids for as long as they are legal, a chunk at most."""
         hole = work.hole
-        count = min(request.chunk if request.chunk > 1 else CHUNK, hole.budget.tokens - len(hole.ids))
+        count = min(request.chunk if request.chunk > 1 else CHUNK, hole.left)
         self._usage.tokens_computed += len(ids)
         payload = {"prompt": ids, "max_tokens": count, "temperature": 0.0, "top_logprobs": 1}
         taken = 0

@@ -179,7 +179,7 @@ class HoleRun:
 
     def _forced(self, constraint: TokenConstraint) -> list[int]:
         if self._healing is None:
-            return list(constraint.forced(self._state))[: self.budget.tokens - self._count()]
+            return list(constraint.forced(self._state))[: self.left]
         whole = constraint.forced(self._state, self._healing.text)
         if whole:
             return list(whole)
@@ -231,9 +231,10 @@ class HoleRun:
         elif self.constraint is not None:
             self._state = self._taken(self.constraint.enter(self._state, token_id, self._own), token_id)
 
-    def _count(self) -> int:
-        """Tokens that count for the budget."""
-        return len(self._ids) - self._put_back
+    @property
+    def left(self) -> int:
+        """How many more tokens the budget allows; a first token that only puts back what was taken from the prompt is not one of them."""
+        return self.budget.tokens - len(self._ids) + self._put_back
 
     def written(self) -> Written:
         """What the hole leaves in the prompt once it has ended."""
@@ -267,7 +268,7 @@ class HoleRun:
             if constraint.is_closed(self._state):
                 self.reason = "closed"
                 return
-        if self._count() >= self.budget.tokens:
+        if self.left <= 0:
             if constraint is not None and not constraint.is_final(self._state):
                 raise ConstraintViolated(f"hole `{self.name}` reached its budget of {self.budget.tokens} tokens with its text incomplete")
             self.reason = self.budget.reason

@@ -301,9 +301,9 @@ class TestLimits:
         path = tmp_path / "long.lmql"
         path.write_text(f'"first: [X]\\n"\n{loop}')
         done = lmqlc(
-            "run", str(path), "--model", "random", "--timeout", "1", "--max-tokens", "2", "--decoder", "argmax(max_len=1000000000)"
+            "run", str(path), "--model", "random", "--timeout", "2", "--max-tokens", "2", "--decoder", "argmax(max_len=1000000000)"
         )
         assert done.returncode == 1
         assert "first: [X|" in done.stderr
-        assert done.stderr.splitlines()[-1].startswith("lmqlc: error: the query took longer than its timeout of 1 seconds")
+        assert done.stderr.splitlines()[-1].startswith("lmqlc: error: the query took longer than its timeout of 2 seconds")
         assert done.stdout == ""
