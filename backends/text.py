@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 from lmqlc.backends.base import Level, SessionUsage, Tokenizer
 from lmqlc.backends.choice import Sampling
@@ -180,3 +180,15 @@ class TextBackend(Protocol):
     async def open_text(self) -> TextSession: ...
 
     async def close(self) -> None: ...
+
+
+_IS_TEXT: dict[type, bool] = {}
+"""What `takes_text` has found: the check of a protocol is slow."""
+
+
+def takes_text(backend: object) -> TypeGuard[TextBackend]:
+    """The backend is one of text, not of tokens."""
+    kind = type(backend)
+    if kind not in _IS_TEXT:
+        _IS_TEXT[kind] = isinstance(backend, TextBackend)
+    return _IS_TEXT[kind]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lmqlc import decoders as decoders
     from lmqlc import errors as errors
     from lmqlc import events as events
     from lmqlc.api import CompiledQuery as CompiledQuery
@@ -72,6 +73,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _OTHER = {
     "errors": ("lmqlc.errors", None),
     "decorators": ("lmqlc.runtime.decorators", None),
+    "decoders": ("lmqlc.decoders", None),
     "events": ("lmqlc.events", None),
     "LMQLResult": ("lmqlc.runtime.results", "Result"),
     "InferenceCertificate": ("lmqlc.runtime.certificate", "Certificate"),
@@ -81,7 +83,7 @@ __all__ = [  # noqa: RUF022 - in the order of a reader's interest
     "run", "run_sync", "run_file", "query", "F", "LMQLResult", "stream", "printing", "silent", "headless", "events",
     "traced", "certificate", "InferenceCertificate", "verify", "verify_sync",
     "model", "inprocess", "serve", "serve_query", "LLM", "generate", "generate_sync", "score", "score_sync", "set_default_model",
-    "compile", "load", "parse", "token_automaton", "CompiledQuery", "constraint", "decorators", "errors",
+    "compile", "load", "parse", "token_automaton", "CompiledQuery", "constraint", "decorators", "decoders", "errors",
 ]  # fmt: skip
 
 

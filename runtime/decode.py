@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmqlc.backends.text import TextBackend
+from lmqlc.backends.text import takes_text
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.compiler.masks.certain import CertainText
@@ -40,7 +40,7 @@ async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hol
     at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
         backend = await at.run.any_backend()
-        if isinstance(backend, TextBackend):
+        if takes_text(backend):
             return await decode_text(at, backend, hole, whole_constraint(hole.constraint, slots, hole_type), hole_type, decorators)
         opened: OpenedHole | None = None if at.effects is None else at.effects.past_hole(hole.name)
         if opened is None and (at.path is None or not at.run.searches):

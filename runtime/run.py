@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lmqlc.backends.base import Backend, Progress, Session, SessionUsage, Tokenizer
-from lmqlc.backends.text import TextBackend, TextSession
+from lmqlc.backends.text import TextBackend, TextSession, takes_text
 from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.grammar.errors import LmqlError, UnsupportedConstraint
 from lmqlc.runtime import decoders
@@ -175,9 +175,9 @@ class Run:
     async def backend(self) -> Backend:
         """The loaded model, one of tokens."""
         backend = await self.any_backend()
-        if isinstance(backend, TextBackend):
+        if takes_text(backend):
             raise UnsupportedConstraint(f"the decoder `{self.decoder.name}` needs scores of tokens, which `{backend.name}` does not give")
-        return backend
+        return cast(Backend, backend)
 
     async def text_session(self, backend: TextBackend) -> TextSession:
         """The run's session with a server that says text."""

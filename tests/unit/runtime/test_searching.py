@@ -368,6 +368,25 @@ def test_draws_without_replacement_are_plackett_luces() -> None:
     assert statistic < len(seen) + 4 * math.sqrt(2 * len(seen))
 
 
+def test_draws_from_many_tokens_follow_their_weights() -> None:
+    from lmqlc.runtime.decoders.beam_sample import draw
+    from lmqlc.runtime.search import Branch
+
+    random = np.random.default_rng(9)
+    row = np.where(np.arange(150) % 3 == 0, -np.inf, random.normal(size=150)).astype(np.float32)
+    weights = np.exp(row.astype(np.float64))
+    count, seen = 5000, np.zeros(150)
+    for _ in range(count):
+        (candidate,) = draw([Branch(-2.0, 0, 0)], [row], 1, 1.0, random)
+        seen[candidate.token] += 1
+    legal = weights > 0
+    expected = count * weights / weights.sum()
+    assert seen[~legal].sum() == 0
+    statistic = float(((seen - expected)[legal] ** 2 / expected[legal]).sum())
+    assert statistic < legal.sum() + 4 * math.sqrt(2 * legal.sum())
+    assert len(list(draw([Branch(0.0, 0, 0)], [row], 999, 1.0, random))) == legal.sum()
+
+
 def test_the_same_seed_gives_the_same_beams() -> None:
     one, two, three = (drawn(decoder="beam_sample", n=3, temperature=1.5, seed=seed) for seed in (4, 4, 5))
     assert one == two
