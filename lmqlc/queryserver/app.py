@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -36,11 +37,17 @@ class Refused(Exception):
         self.status = status
 
 
-def build_app(service: QueryService, *, api_key: str | None = None) -> Starlette:
-    """The application for one query. api_key: what clients must send as `Authorization: Bearer KEY`."""
+OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""What this machine is called by clients on it."""
+
+
+def build_app(service: QueryService, *, api_key: str | None = None, local: bool = False) -> Starlette:
+    """The application for one query. api_key: what clients must send as `Authorization: Bearer KEY`; local: only clients of this machine
+    are meant: a request for another host's name comes from a page that was made to look like ours."""
 
     async def run(request: Request) -> Response:
         try:
+            _check_host(request, local=local)
             _check_key(request, api_key)
             arguments = service.arguments(await _body(request, service.bounds.body))
         except Refused as refused:
@@ -62,6 +69,13 @@ def build_app(service: QueryService, *, api_key: str | None = None) -> Starlette
         routes=[Route("/run", run, methods=["POST"]), Route("/health", health), Route("/openapi.json", openapi)],
         exception_handlers={404: _unknown, 405: _unknown},
     )
+
+
+def _check_host(request: Request, *, local: bool) -> None:
+    host = request.headers.get("host", "").lower()
+    name = host.rpartition(":")[0] if re.search(r":\d*$", host) else host
+    if local and name not in OWN_NAMES:
+        raise Refused(421, f"this server answers for {', '.join(sorted(OWN_NAMES))} only; start it with --host for others")
 
 
 def _check_key(request: Request, api_key: str | None) -> None:

@@ -28,6 +28,7 @@ _ERRORS = {
     "400": "The body is no JSON.",
     "413": "The body is too long.",
     "415": "The body is of another type.",
+    "421": "The request names another host.",
     "422": "The arguments are not those of the query, or leave no text that meets a constraint.",
     "500": "The program failed.",
     "503": "The model cannot be used now, or too many runs are under way.",

@@ -68,7 +68,7 @@ class QueryServer:
 
     def _config(self, api_key: str | None) -> uvicorn.Config:
         return uvicorn.Config(
-            build_app(self._service, api_key=api_key),
+            build_app(self._service, api_key=api_key, local=self._host in ("localhost", "127.0.0.1", "::1")),
             log_level="warning",
             access_log=False,
             lifespan="off",

@@ -238,6 +238,26 @@ class TestRecordings:
         if decoder.startswith(("argmax", "sample")):  # searches also score text that is forced
             assert sum(seen[0][1]) == pytest.approx(sum(seen[1][1]), abs=2e-3)
 
+    @pytest.mark.parametrize("decoder", ["argmax", "sample(n=2, seed=3)", "beam(n=2)"])
+    def test_a_served_model_is_recorded(self, decoder: str) -> None:
+        import lmqlc
+        from lmqlc.backends.scripted import scripted
+
+        holes = '"Say: [WORD]" where len(TOKENS(WORD)) < 9 and STOPS_BEFORE(WORD, ".")\n" and [N: int]" where int(N) < 100\n'
+        Path("s.lmql").write_text(
+            f'# test: t\n#   decoder: {decoder}\n#   assert WORD and N < 100\n{holes}"or [Z]" where Z in ["a", "bc"]\n'
+        )
+        server = lmqlc.serve(scripted("Hello.", "12", "bc"), port=0, block=False)
+        assert server is not None
+        with server:
+            query = TestedQuery.read(Path("s.lmql"))
+            outcome = query.run(query.tests[0], Choices(model=server.url, mode="record"))
+            assert outcome.passed, outcome.failures
+            query.save()
+        query = TestedQuery.read(Path("s.lmql"))
+        outcome = query.run(query.tests[0], Choices())
+        assert (outcome.how, outcome.failures) == ("replay", ())
+
     def test_files_that_are_no_cassettes(self) -> None:
         Path("cassettes").mkdir()
         for text, message in (("{", "is no cassette"), ('{"format": 2, "tests": {}}', "this version reads 1"), ("[]", "is no cassette")):

@@ -133,6 +133,11 @@ def test_pages_of_others_cannot_ask(server: QueryServer) -> None:
         assert request(server, {"name": "A", "times": 1}, headers={"Content-Type": kind})[0] == 415
 
 
+def test_names_of_other_hosts_are_refused(server: QueryServer) -> None:
+    for host, status in (("evil.example", 421), (f"evil.example:{server.port}", 421), ("LocalHost", 200), (f"[::1]:{server.port}", 200)):
+        assert request(server, {"name": "A", "times": 1}, headers={**JSON, "Host": host})[0] == status, host
+
+
 def test_values_are_inert() -> None:
     with served('text: str\n"{text}[X]" where len(X) == 2\n', "ab") as made:
         status, found = request(made, {"text": "[HOLE] {1+1} {:system} __import__('os')"})
