@@ -111,6 +111,8 @@ def test_bad_messages_are_answered_and_the_connection_goes_on(socket: ClientConn
 PROGRAMS = {
     "free": 'argmax(max_tokens=12) "Hello[A]"',
     "healed": 'argmax(max_tokens=12) "The capital of Fra[A]"',
+    "put back": 'argmax(max_tokens=3) "Once upon a time[A]"',
+    "put back in chunks": 'argmax(max_tokens=4, chunksize=2) "Once upon a time[A]"',
     "stop": '"Hello[WHO]" where STOPS_AT(WHO, "\\n") and len(TOKENS(WHO)) < 10',
     "number": '"2 + 2 =[N]" where INT(N) and 0 <= int(N) <= 500',
     "choice": '"Is the sky blue? [X]" where X in ["yes", "no", "perhaps"]',
