@@ -265,7 +265,7 @@ class TestModels:
     def test_wrong_models(self) -> None:
         with pytest.raises(lmqlc.errors.LmqlError, match="a model is a string"):
             lmqlc.run_sync(HI, model=7)
-        with pytest.raises(lmqlc.errors.LmqlError, match="not available in this version"):
+        with pytest.raises(lmqlc.errors.LmqlError, match="is a way to a server"):
             lmqlc.run_sync('argmax(backend="legacy") "[X]"', model=scripted("a"))
         assert lmqlc.inprocess("gpt2", cuda=True, torch_dtype="float16").model.options == (("cuda", True), ("torch_dtype", "float16"))
 
