@@ -120,7 +120,7 @@ def _with_plain_cut(automaton: TextAutomaton) -> TextAutomaton:
         _require(automaton.char_limit is None or len({p.text and len(p.text) for p in automaton.phrases if not p.keep}) < 2, "the limit")
         return automaton
     _require(automaton.char_limit is None, "the limit")
-    return replace(automaton, phrases=(StopPhrase(True, None),))
+    return replace(automaton, phrases=tuple(StopPhrase(True, phrase.text) for phrase in automaton.phrases))
 
 
 def whole_cut(automaton: TextAutomaton, pieces: list[bytes], overrun: int) -> int:

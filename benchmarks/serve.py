@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -215,7 +216,21 @@ def ours(path: Path, counts: Sequence[int], arguments: argparse.Namespace, base:
             found.append(asyncio.run(clients(count, max(arguments.requests, count), one)))
             print(found[-1].row(f"lmqlc, {count} clients", base), flush=True)
         print(f"\nprefix reuse: {reuse(url):.0%} of the positions")
+        print(f"whole process of `lmqlc run`, ten tokens: {statistics.median(whole_runs(url, Path(path))):.2f} s")
     return found
+
+
+def whole_runs(url: str, folder: Path) -> Iterator[float]:
+    """Seconds of whole processes that run a query of ten tokens at the server; the first one, which fills the caches, is left out."""
+    program = folder / "query.lmql"
+    program.write_text('"Hello[WHO]" where STOPS_AT(WHO, "\\n") and len(TOKENS(WHO)) == 10\n')
+    command = [sys.executable, "-m", "lmqlc", "run", str(program), "--no-stream", "--model", url]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for number in range(10):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        if number:
+            yield time.perf_counter() - started
 
 
 def peer(path: Path, counts: Sequence[int], arguments: argparse.Namespace, base: float) -> None:

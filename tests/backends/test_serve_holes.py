@@ -44,6 +44,9 @@ PROGRAMS = {
     "choice": '"Is the sky blue? [X: Literal]" where X in ["yes", "no", "perhaps"]'.replace(": Literal", ""),
     "number": '"2 + 2 =[N]" where INT(N) and 0 <= int(N) <= 500',
     "typed": "from typing import Literal\n\"A: [X: Literal['yes', 'no']]\"\n\"B: [Y: int]\"",
+    "special": 'argmax(max_tokens=30) "Hello[WHO]" where STOPS_AT(WHO, "<|endoftext|>") and STOPS_BEFORE(WHO, ["y n", "zzzz"])',
+    "searched": 'beam(n=2, max_tokens=8) "Hello[A]" where len(TOKENS(A)) < 6',
+    "custom": ('@lmql.constraint\ndef short(text, final):\n    return len(text) < 9\n"Hello[A]" where short(A) and len(TOKENS(A)) < 4'),
     "follow": '"Name: [X], age" where len(X) < 12',
     "forced": '"[X]" where X == "Bazinga, said the cat"',
     "json": (
