@@ -7,8 +7,9 @@ hole after another over our own wire. The prompts share a beginning of some 60 t
 bound on characters, a bound on words, none; each lets about as many tokens through as `--tokens` says. `generate()` and
 `transformers serve` have no constraints and produce as many tokens.
 
-"first" is the time to the first token, "p50" and "p99" are those between two tokens of one hole, in milliseconds. "overhead" is time per
-token of one client over that of the same holes in this process. Busy machines disturb all of it: compare within one run.
+"×" is the gain over the first row: by the clock, and by CPU time of the process that has the model (its HTTP work included). "first" is
+the time to the first token, "p50" and "p99" are those between two tokens of one hole, in milliseconds. "overhead" is the time per token of
+one client over that of the same holes in this process. Busy machines disturb all of it: compare within one run.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ SHARED = "The clerk of the town wrote down what had been said that day, line aft
 
 @dataclass
 class Measured:
-    """What the requests of one row took: seconds in all, tokens, times to the first token and between tokens."""
+    """What the requests of one row took: seconds in all, CPU seconds of the process with the model, tokens, times to the first token and
+    between tokens."""
 
     seconds: float = 0.0
+    cpu: float = 0.0
     tokens: int = 0
     first: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)
@@ -57,12 +60,18 @@ class Measured:
     def rate(self) -> float:
         return self.tokens / self.seconds
 
-    def row(self, name: str, base: float) -> str:
+    def row(self, name: str, base: Measured | None = None) -> str:
         def at(values: list[float], share: float) -> str:
             return f"{sorted(values)[int(share * (len(values) - 1))] * 1000:.1f}" if values else ""
 
-        shown = [f"{self.rate:.0f}", f"{self.rate / base:.2f}", at(self.first, 0.5), at(self.between, 0.5), at(self.between, 0.99)]
+        base = base or self
+        cost, before = self.cpu / self.tokens, base.cpu / base.tokens
+        shown = [f"{self.rate:.0f}", f"{self.rate / base.rate:.2f}", f"{cost * 1000:.2f}", f"{before / cost:.2f}"]
+        shown += [at(self.first, 0.5), at(self.between, 0.5), at(self.between, 0.99)]
         return f"| {name} | " + " | ".join(shown) + " |"
+
+
+Ask = Callable[[int, Measured], Coroutine[Any, Any, None]]
 
 
 def languages(tokens: int) -> list[tuple[str, c.Constraint | None]]:
@@ -84,8 +93,8 @@ def prompt_of(number: int) -> str:
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str], ready: Callable[[str], str | None]) -> Iterator[str]:
-    """A server in a process of its own; what `ready` found in its output (a URL)."""
+def process(command: Sequence[str], ready: Callable[[str], str | None]) -> Iterator[tuple[str, int]]:
+    """A server in a process of its own; what `ready` found in its output (a URL), and the process's number."""
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -94,7 +103,7 @@ def process(command: Sequence[str], ready: Callable[[str], str | None]) -> Itera
         for line in running.stdout:
             found = ready(line)
             if found is not None:
-                yield found
+                yield found, running.pid
                 return
         raise SystemExit(f"{command[0]} ended before it was ready")
     finally:
@@ -107,21 +116,30 @@ def our_url(line: str) -> str | None:
     return found[1] if found else None
 
 
-async def clients(count: int, requests: int, one: Callable[[int, Measured], Coroutine[Any, Any, None]]) -> Measured:
-    """`count` clients, each asking one request after another until all of them are done."""
+def cpu_of(pid: int) -> float:
+    """CPU seconds that a process has had (Linux); 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def clients(count: int, requests: int, one: Ask, pid: int) -> Measured:
+    """`count` clients, each asking one request after another until all of them are done; pid: the server's."""
     measured, left = Measured(), iter(range(requests))
 
     async def client() -> None:
         for number in left:
             await one(number, measured)
 
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), cpu_of(pid)
     await asyncio.gather(*(client() for _ in range(count)))
-    measured.seconds = time.perf_counter() - started
+    measured.seconds, measured.cpu = time.perf_counter() - started, cpu_of(pid) - spent
     return measured
 
 
-def holes(endpoint: str, tokens: int) -> Callable[[int, Measured], Coroutine[Any, Any, None]]:
+def holes(endpoint: str, tokens: int) -> Ask:
     """A request of our own wire."""
     backend = load_server(ModelSpec("server", "", (("endpoint", endpoint),)))
     kinds = [None if tree is None else text_automaton(tree, Place()) for _, tree in languages(tokens)]
@@ -155,10 +173,10 @@ async def in_process(path: Path, requests: int, tokens: int) -> Measured:
 
     for number in range(len(programs)):
         await once(number)
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), time.process_time()
     for number in range(requests):
         measured.tokens += await once(number)
-    measured.seconds = time.perf_counter() - started
+    measured.seconds, measured.cpu = time.perf_counter() - started, time.process_time() - spent
     return measured
 
 
@@ -169,31 +187,31 @@ def generated(model: Any, tokenizer: Any, requests: int, tokens: int, batch: int
     measured = Measured()
     tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token, "left"
     for first in range(-batch, requests, batch):  # the first one is not counted
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.process_time()
         asked = tokenizer([prompt_of(number) for number in range(max(first, 0), max(first, 0) + batch)], return_tensors="pt", padding=True)
         with torch.inference_mode():
             model.generate(**asked, do_sample=False, min_new_tokens=tokens, max_new_tokens=tokens, pad_token_id=0)
         if first >= 0:
             measured.seconds += time.perf_counter() - started
+            measured.cpu += time.process_time() - spent
             measured.tokens += batch * tokens
     return measured
 
 
-def completions(url: str, model: str, tokens: int) -> Callable[[int, Measured], Coroutine[Any, Any, None]]:
+def completions(url: str, model: str, tokens: int) -> Ask:
     """A streamed request of OpenAI's API."""
     import openai
 
-    client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=300)
-
     async def one(number: int, measured: Measured) -> None:
-        last = started = time.perf_counter()
-        stream = await client.completions.create(model=model, prompt=prompt_of(number), max_tokens=tokens, temperature=0, stream=True)
-        async for chunk in stream:
-            if chunk.choices and chunk.choices[0].text:
-                now = time.perf_counter()
-                (measured.between if last != started else measured.first).append(now - last)
-                last = now
-                measured.tokens += 1
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=300) as client:
+            last = started = time.perf_counter()
+            stream = await client.completions.create(model=model, prompt=prompt_of(number), max_tokens=tokens, temperature=0, stream=True)
+            async for chunk in stream:
+                if chunk.choices and chunk.choices[0].text:
+                    now = time.perf_counter()
+                    (measured.between if last != started else measured.first).append(now - last)
+                    last = now
+                    measured.tokens += 1
 
     return one
 
@@ -206,14 +224,14 @@ def reuse(url: str) -> float:
     return reused / (computed + reused)
 
 
-def ours(path: Path, counts: Sequence[int], arguments: argparse.Namespace, base: float) -> list[Measured]:
+def ours(path: Path, counts: Sequence[int], arguments: argparse.Namespace, base: Measured) -> list[Measured]:
     command = [sys.executable, "-m", "lmqlc", "serve-model", str(path), "--port", "0"]
     found = []
-    with process(command, our_url) as url:
+    with process(command, our_url) as (url, pid):
         one = holes(url, arguments.tokens)
-        asyncio.run(clients(4, 8, one))
+        asyncio.run(clients(4, 8, one, pid))
         for count in counts:
-            found.append(asyncio.run(clients(count, max(arguments.requests, count), one)))
+            found.append(asyncio.run(clients(count, max(arguments.requests, count), one, pid)))
             print(found[-1].row(f"lmqlc, {count} clients", base), flush=True)
         print(f"\nprefix reuse: {reuse(url):.0%} of the positions")
         print(f"whole process of `lmqlc run`, ten tokens: {statistics.median(whole_runs(url, Path(path))):.2f} s")
@@ -233,7 +251,7 @@ def whole_runs(url: str, folder: Path) -> Iterator[float]:
             yield time.perf_counter() - started
 
 
-def peer(path: Path, counts: Sequence[int], arguments: argparse.Namespace, base: float) -> None:
+def peer(path: Path, counts: Sequence[int], arguments: argparse.Namespace, base: Measured) -> None:
     """`transformers serve`, with continuous batching and without."""
     for options in ((), ("--continuous-batching",)):
         port = 18000 + len(options)
@@ -251,13 +269,13 @@ def peer(path: Path, counts: Sequence[int], arguments: argparse.Namespace, base:
         ]
         name = " ".join(("transformers serve", *options))
         try:
-            with process(command, lambda line: "up" if "Uvicorn running" in line or "startup complete" in line else None):
+            with process(command, lambda line: "up" if "Uvicorn running" in line or "startup complete" in line else None) as (_, pid):
                 one = completions(f"http://127.0.0.1:{port}", str(path), arguments.tokens)
-                asyncio.run(clients(1, 1, one))
+                asyncio.run(clients(1, 1, one, pid))
                 for count in counts:
                     one = completions(f"http://127.0.0.1:{port}", str(path), arguments.tokens)
                     print(
-                        asyncio.run(clients(count, max(arguments.requests // 2, count), one)).row(f"{name}, {count} clients", base),
+                        asyncio.run(clients(count, max(arguments.requests // 2, count), one, pid)).row(f"{name}, {count} clients", base),
                         flush=True,
                     )
         except Exception as error:
@@ -278,22 +296,22 @@ def main() -> None:
         model = made_model(arguments.config, len(tokenizer))
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        print("| | tokens/s | × sequential | first | p50 | p99 |\n|---|---|---|---|---|---|")
+        print("| | tokens/s | × | CPU ms per token | × | first | p50 | p99 |\n|---|---|---|---|---|---|---|---|")
         alone = generated(model, tokenizer, arguments.requests // 2, arguments.tokens, 1)
-        print(alone.row("generate(), one after another", alone.rate), flush=True)
+        print(alone.row("generate(), one after another"), flush=True)
         for batch in (8, 32):
             print(
                 generated(model, tokenizer, max(arguments.requests, batch), arguments.tokens, batch).row(
-                    f"generate(), static batches of {batch}", alone.rate
+                    f"generate(), static batches of {batch}", alone
                 )
             )
         here = asyncio.run(in_process(Path(folder), arguments.requests // 2, arguments.tokens))
-        print(here.row("lmqlc in process, one after another", alone.rate), flush=True)
-        found = ours(Path(folder), counts, arguments, alone.rate)
+        print(here.row("lmqlc in process, one after another", alone), flush=True)
+        found = ours(Path(folder), counts, arguments, alone)
         if counts[0] == 1:
             print(f"overhead at one client: {1000 / found[0].rate - 1000 / here.rate:.2f} ms per token")
         if arguments.peer:
-            peer(Path(folder), counts, arguments, alone.rate)
+            peer(Path(folder), counts, arguments, alone)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Server:
         self.port: int = self._sockets[0].getsockname()[1]
         config = uvicorn.Config(
             build_app(self.served),
-            log_level="warning",
+            log_level="error",  # strangers can cause as many warnings as they like
             access_log=False,
             lifespan="off",
             http=BoundedProtocol,
