@@ -1,6 +1,6 @@
 """A small HTTP/1.1 client over asyncio: connections that are used again, answers that stream, errors that say what happened.
 
-Nothing but the standard library, so that a client process starts fast. Idle connections are plain sockets: they belong to no event loop,
+Little beyond the standard library, so that a client process starts fast. Idle connections are plain sockets: they belong to no event loop,
 and the next query uses them, whatever loop it runs in. Proxies are not asked.
 """
 
