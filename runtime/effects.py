@@ -30,14 +30,15 @@ from lmqlc.runtime.copies import ATOMS, CONTAINERS, Before, Kept, Uncopyable, na
 from lmqlc.runtime.nested import QueryCall
 from lmqlc.runtime.outside import Boundary
 
-_INSIDE: ContextVar[bool] = ContextVar("lmql_inside_effect", default=False)
-"""A recorded call is being made: what it calls in turn is part of it."""
+_INSIDE: ContextVar[frozenset[object]] = ContextVar("lmql_inside_effect", default=frozenset())
+"""Families of branches of which a recorded call is being made: what it calls in turn is part of it."""
 
 
 @contextmanager
-def outside(inside: bool = True) -> Iterator[None]:
-    """Calls that are made now belong to no branch, also those of a program's functions; or, not `inside`, they do again."""
-    token = _INSIDE.set(inside)
+def outside(family: object, inside: bool = True) -> Iterator[None]:
+    """Calls that are made now belong to no branch of a family, also those of its program's functions; or, not `inside`, they do again."""
+    before = _INSIDE.get()
+    token = _INSIDE.set(before | {family} if inside else before - {family})
     try:
         yield
     finally:
@@ -56,11 +57,12 @@ class Entry:
 class Effects:
     """The record of one branch, and how far a copy has been told of it.
 
-    boundary: which calls reach outside. live: False once nothing more is to be recorded.
+    boundary: which calls reach outside. family: what all copies of a branch share. live: False once nothing more is to be recorded.
     """
 
-    def __init__(self, boundary: Boundary, entries: Sequence[Entry] = ()) -> None:
+    def __init__(self, boundary: Boundary, entries: Sequence[Entry] = (), family: object = None) -> None:
         self.boundary = boundary
+        self.family = family or object()
         self.entries = list(entries)
         self.live = True
         self.dead: BaseException | None = None
@@ -69,7 +71,7 @@ class Effects:
 
     def copy(self) -> Effects:
         """The record for a new copy of the branch, to be told from the start."""
-        return Effects(self.boundary.copy(), self.entries)
+        return Effects(self.boundary.copy(), self.entries, self.family)
 
     @property
     def telling(self) -> bool:
@@ -81,7 +83,7 @@ class Effects:
         """Calls are just made: nothing is recorded now."""
         if self.dead is not None:
             raise self.dead
-        return (not self.live and not self.telling) or _INSIDE.get() or threading.get_ident() != self._thread
+        return (not self.live and not self.telling) or self.family in _INSIDE.get() or threading.get_ident() != self._thread
 
     # -- calls --------------------------------------------------------------------------------------------------------------------
 
@@ -207,7 +209,7 @@ class Effects:
 
     def past_hole(self, name: str) -> Any:
         """The decoded hole that the branch had here; None where the copy stands where the branch stood."""
-        if _INSIDE.get() and (self.live or self.telling):
+        if self.family in _INSIDE.get() and (self.live or self.telling):
             raise LmqlError(f"the hole `{name}` is decoded inside another task; a decoder that searches cannot copy such a program")
         return self._next(name, "hole").content if self.telling else None
 
@@ -219,18 +221,12 @@ class Effects:
     # -- the record --------------------------------------------------------------------------------------------------------------------
 
     def _make(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        token = _INSIDE.set(True)
-        try:
+        with outside(self.family):
             return function(*args, **kwargs)
-        finally:
-            _INSIDE.reset(token)
 
     async def _wait(self, value: Any) -> Any:
-        token = _INSIDE.set(True)
-        try:
+        with outside(self.family):
             return await value
-        finally:
-            _INSIDE.reset(token)
 
     def _next(self, name: str, kind: str | None = None) -> Entry:
         entry = self.entries[self._at]

@@ -106,7 +106,7 @@ class _Branches:
         search = Search(self._run, self._program, self._effects, lambda: dict(self._globals()), self._complete)
         try:
             first = await search.start()
-            with outside():
+            with outside(self._effects.family):
                 branches = await self._run.decoder.search(search, first)
         finally:
             await search.close()

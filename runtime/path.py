@@ -28,7 +28,7 @@ class Path:
     async def run(self, environment: dict[str, Any]) -> None:
         """Run the program; how it ends is told by `arrive`."""
         try:
-            with outside(False):  # whoever made this path
+            with outside(self._effects.family, False):  # whoever made this path
                 await self.interpreter.execute(environment)
         except EndOfRun:
             self.interpreter.log.finish_reason = "length"

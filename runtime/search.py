@@ -175,7 +175,7 @@ class Search:
         else:
             done = replace(branch.site.opened, hole=branch.hole)
             entries = (*branch.site.entries, Entry(done.name, "hole", done))
-            path = self._path(Effects(branch.site.effects.boundary.copy(), entries))
+            path = self._path(Effects(branch.site.effects.boundary.copy(), entries, self._effects.family))
         return await self._arrived(branch, path)
 
     def _path(self, effects: Effects) -> Path:

@@ -326,6 +326,30 @@ def test_calls_of_queries_are_recorded() -> None:
     assert [args for args, _ in outside.calls] == [(1,), (2,)]
 
 
+def test_queries_with_branches_of_their_own_record_for_themselves() -> None:
+    outside = Outside()
+    text = """
+        seen = []
+        def mine(value):
+            seen.append(value)
+            return tool("mine")["call"]
+        @lmql.query(decoder="sample", n=2, seed=1)
+        def other():
+            '''lmql
+            tool("inner")
+            mine(1)
+            "[A]" where A in ["a", "b"]
+            return 0
+            '''
+        got = other()
+        more = mine(2)
+        "[X]"
+        return got, more
+    """
+    assert same(run(text, tool=outside.tool())) == ([0, 0], 3)
+    assert [args for args, _ in outside.calls] == [("inner",), ("mine",), ("mine",)]
+
+
 def test_arguments_are_copied_or_shared() -> None:
     class Store:
         def __init__(self) -> None:
