@@ -11,6 +11,7 @@ from typing import Any
 from lmqlc.compiler.ir import Program
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.asking import ask
+from lmqlc.runtime.program_module import NAME, make_known
 
 
 class ArgumentError(LmqlError, TypeError):
@@ -19,7 +20,8 @@ class ArgumentError(LmqlError, TypeError):
 
 def environment_for(namespace: ModuleType | None, extra: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Globals of a run: builtins, `lmql` bound to the public package (`import lmql` gives it too), and what else the program may see."""
-    environment: dict[str, Any] = {"__name__": "__lmql__", **extra}
+    make_known()
+    environment: dict[str, Any] = {"__name__": NAME, **extra}
     if namespace is not None:
         environment.setdefault("lmql", namespace)
         environment["__builtins__"] = {**vars(builtins), "__import__": _importing(namespace.__name__), "input": ask}
