@@ -199,7 +199,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_connections_that_break_lose_and_repeat_nothing(seed: int) -> None:
     text = LONG + '\n"; then[N]" where INT(N) and len(N) < 9\n"; or[Y]" where STOPS_BEFORE(Y, "e") and len(TOKENS(Y)) < 30'
     expected = run(EXPECTED, text)
@@ -347,16 +347,16 @@ def test_out_of_memory_makes_batches_smaller(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_key_is_asked_for_everywhere_but_for_health() -> None:
-    with serving(api_key="sesame") as server:
+    with serving(api_key="sesame") as server, httpx.Client(base_url=server.url) as client:
         paths = ["/v1/models", "/metrics", "/openapi.json", "/lmqlc/v1/model", "/lmqlc/v1/tokenizer", "/nowhere", "/"]
         for headers in ({}, {"authorization": "Bearer sesam"}, {"authorization": "Basic sesame"}, {"authorization": "Bearer sesame2"}):
-            assert [httpx.get(server.url + path, headers=headers).status_code for path in paths] == [401] * len(paths)
+            assert [client.get(path, headers=headers).status_code for path in paths] == [401] * len(paths)
             for path in ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/lmqlc/v1/hole"):
-                answer = httpx.post(server.url + path, json={}, headers=headers)
+                answer = client.post(path, json={}, headers=headers)
                 assert answer.status_code == 401
                 assert answer.json()["error"]["code"] == "invalid_api_key"
-        assert httpx.get(server.url + "/health").status_code == 200
-        assert httpx.get(server.url + "/v1/models", headers={"authorization": "Bearer sesame"}).status_code == 200
+        assert client.get("/health").status_code == 200
+        assert client.get("/v1/models", headers={"authorization": "Bearer sesame"}).status_code == 200
         with pytest.raises(BackendUnavailable, match="asks for an API key; set LMQL_API_KEY"):
             run(lmqlc.model("m", endpoint=server.endpoint))
         with pytest.raises(BackendUnavailable, match="the key is wrong"):
@@ -533,7 +533,7 @@ def test_any_json_is_answered_and_never_with_500(hostile: Server, path: str) -> 
     source = random.Random(path)
     fine = {"prompt": [5], "budget": 2, "sequences": [[5]], "options": [[5]], "messages": [{"role": "user", "content": "a"}], "tokens": [5]}
     with httpx.Client(base_url=hostile.url, timeout=60) as client:
-        for _ in range(60):
+        for _ in range(40):
             body = {
                 name: source.choice(ATOMS) if source.random() < 0.4 else fine.get(name) for name in source.sample(known, min(3, len(known)))
             }
