@@ -99,7 +99,7 @@ def usage(name: str) -> str:
 def arguments_of(decoder: str) -> dict[str, str]:
     """The arguments of a decoder, each with what it is and what its values are; those of every decoder where it is unknown."""
     kinds = {**DECODERS.get(decoder, {}), **COMMON}
-    return {name: f"{ARGUMENTS.get(name, name)}: {kind.words}" for name, kind in kinds.items()}
+    return {name: f"{ARGUMENTS[name]}: {kind.words}" if name in ARGUMENTS else kind.words for name, kind in kinds.items()}
 
 
 def decoder_usage(decoder: str) -> str:
