@@ -296,7 +296,8 @@ async def _about(client: Client, progress: Progress | None) -> Any:
         except Later as later:
             if progress is not None:
                 progress(f"waiting for {client.url}: {later.message}", None)
-            tries.progress()
+            if later.loading:
+                tries.progress()
             await tries.failed(later)
         except Broken as error:
             await tries.failed(error)

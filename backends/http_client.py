@@ -40,16 +40,19 @@ _ERRORS: dict[str, type[LmqlError]] = {
     "invalid_constraint": LmqlCompileError,
     "constraint_violated": ConstraintViolated,
 }
+_BUSY = (429, 502, 503, 504)
+"""What a server with too many connections answers, and a proxy whose server is not there."""
 _LATER = ("queue_full", "model_loading", "shutting_down")
 
 
 class Later(Exception):
-    """The server asks to come again in `seconds`."""
+    """The server asks to come again in `seconds`. loading: its model will be there sooner or later."""
 
-    def __init__(self, seconds: float, message: str) -> None:
+    def __init__(self, seconds: float, message: str, *, loading: bool = False) -> None:
         super().__init__(message)
         self.seconds = seconds
         self.message = message
+        self.loading = loading
 
 
 class OtherServer(BackendUnavailable):
@@ -102,10 +105,10 @@ class Client:
             error = json.loads(body)["error"]
             code, message = str(error["code"]), str(error["message"])[:2000]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return self._strange(status)
+            return Later(1.0, f"HTTP status {status}") if status in _BUSY else self._strange(status)
         if code in _LATER:
             seconds = float(retry_after) if retry_after and retry_after.isdigit() else 1.0
-            return Later(min(seconds, 30.0), message)
+            return Later(min(seconds, 30.0), message, loading=code == "model_loading")
         if status == 401:
             hint = "the key is wrong: check LMQL_API_KEY, or api_key=…" if self._has_key else "set LMQL_API_KEY, or give api_key=…"
             return BackendUnavailable(f"the server at {self.url} asks for an API key; {hint}")

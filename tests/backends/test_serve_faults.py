@@ -544,3 +544,12 @@ def test_any_json_is_answered_and_never_with_500(hostile: Server, path: str) -> 
             answer = client.post(path, content=content, headers={"content-type": "application/json"})
             assert 400 <= answer.status_code < 500
             assert answer.json()["error"]["message"]
+
+
+def test_a_server_with_too_many_connections_is_asked_again() -> None:
+    """What it says then is no JSON."""
+    with serving(connections=3) as server:
+        held = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        wait_for(lambda: len(server._uvicorn.server_state.connections) == 3)
+        threading.Timer(0.5, lambda: [sock.close() for sock in held]).start()
+        assert run(lmqlc.model("m", endpoint=server.endpoint)).prompt == run(EXPECTED).prompt
