@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from lmqlc.backends.base import ModelSpec, Tokenizer
+from lmqlc.backends.base import Level, ModelSpec, Tokenizer
 from lmqlc.backends.registry import DEFAULT_ENDPOINT
 from lmqlc.grammar.errors import LmqlError, ModelNotFound
 
@@ -34,6 +34,30 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
+
+
+class ModelElsewhere:
+    """A model that a server has. Nothing is asked of the server before a session asks. timeout: seconds to wait for it."""
+
+    level: Level = "exact"
+
+    def __init__(self, name: str, endpoint: Endpoint, tokenizer: Tokenizer, timeout: float) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.tokenizer = tokenizer
+        self.context_length: int | None = None
+        self.timeout = timeout
+
+    @classmethod
+    def of(cls, spec: ModelSpec, timeout: float) -> Self:
+        """The model of a spec. Options: `endpoint` ("localhost:8080"), `api_key`, `timeout`, `tokenizer`. Raises as `tokenizer_of`, and
+        LmqlError for a bad option."""
+        options = dict(spec.options)
+        endpoint, seconds = endpoint_of(options), option_seconds(options, "timeout", timeout)
+        return cls(spec.name, endpoint, tokenizer_of(spec.name, endpoint, options), seconds)
+
+    async def close(self) -> None:
+        return None
 
 
 def endpoint_of(options: Mapping[str, object]) -> Endpoint:

@@ -16,8 +16,8 @@ import httpx2 as httpx
 import numpy as np
 import numpy.typing as npt
 
-from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer
-from lmqlc.backends.elsewhere import Endpoint, endpoint_of, option_seconds, tokenizer_of
+from lmqlc.backends.base import Logits, ModelSpec, Progress, SessionUsage
+from lmqlc.backends.elsewhere import ModelElsewhere
 from lmqlc.grammar.errors import BackendUnavailable, LmqlError, ModelNotFound
 
 POLL_SECONDS = 0.01
@@ -28,23 +28,11 @@ ROWS = 16
 """Most sequences of one request."""
 
 
-class LegacyBackend:
-    """A model that a server of the legacy API has. Nothing is asked of the server before a session asks for logits."""
-
-    level: Level = "exact"
-
-    def __init__(self, name: str, endpoint: Endpoint, tokenizer: Tokenizer, timeout: float) -> None:
-        self.name = name
-        self.endpoint = endpoint
-        self.tokenizer = tokenizer
-        self.context_length: int | None = None
-        self.timeout = timeout
+class LegacyBackend(ModelElsewhere):
+    """A model that a server of the legacy API has."""
 
     async def open(self) -> LegacySession:
         return LegacySession(self)
-
-    async def close(self) -> None:
-        return None
 
 
 class LegacySession:
@@ -161,9 +149,5 @@ _START = "start one with `lmql serve-model {} --legacy`"
 
 
 def load_legacy(spec: ModelSpec, *, progress: Progress | None = None) -> LegacyBackend:
-    """The model of a server of the legacy API. Options: `endpoint` ("localhost:8080"), `api_key`, `timeout`, `tokenizer` (a directory or a
-    name, where the server does not give one). Errors: ModelNotFound where there is no tokenizer, LmqlError for a bad option."""
-    options = dict(spec.options)
-    endpoint = endpoint_of(options)
-    timeout = option_seconds(options, "timeout", TIMEOUT)
-    return LegacyBackend(spec.name, endpoint, tokenizer_of(spec.name, endpoint, options), timeout)
+    """The model of such a server; options and errors: `ModelElsewhere.of`."""
+    return LegacyBackend.of(spec, TIMEOUT)

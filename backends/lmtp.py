@@ -17,8 +17,8 @@ import numpy.typing as npt
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
-from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer, Vocabulary
-from lmqlc.backends.elsewhere import Endpoint, endpoint_of, option_seconds, tokenizer_of
+from lmqlc.backends.base import Logits, ModelSpec, Progress, SessionUsage, Vocabulary
+from lmqlc.backends.elsewhere import ModelElsewhere
 from lmqlc.backends.works import HoleWork
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.masks.heal import taken_back
@@ -38,23 +38,11 @@ MAX_MESSAGE = 64 << 20
 Entry = dict[str, Any]
 
 
-class LmtpBackend:
+class LmtpBackend(ModelElsewhere):
     """A model that an LMTP server has."""
-
-    level: Level = "exact"
-
-    def __init__(self, name: str, endpoint: Endpoint, tokenizer: Tokenizer, timeout: float) -> None:
-        self.name = name
-        self.endpoint = endpoint
-        self.tokenizer = tokenizer
-        self.context_length: int | None = None
-        self.timeout = timeout
 
     async def open(self) -> LmtpSession:
         return LmtpSession(self)
-
-    async def close(self) -> None:
-        return None
 
 
 class LmtpSession:
@@ -252,8 +240,5 @@ def _taken(work: HoleWork) -> list[Any]:
 
 
 def load_lmtp(spec: ModelSpec, *, progress: Progress | None = None) -> LmtpBackend:
-    """The model of an LMTP server. Options and errors as for the legacy API (`lmqlc.backends.legacy.load_legacy`)."""
-    options = dict(spec.options)
-    endpoint = endpoint_of(options)
-    timeout = option_seconds(options, "timeout", TIMEOUT)
-    return LmtpBackend(spec.name, endpoint, tokenizer_of(spec.name, endpoint, options), timeout)
+    """The model of such a server; options and errors: `ModelElsewhere.of`."""
+    return LmtpBackend.of(spec, TIMEOUT)
