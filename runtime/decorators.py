@@ -18,6 +18,8 @@ from typing import Any, Literal, TypeVar
 
 from lmqlc.grammar.errors import LmqlCompileError, LmqlError
 
+__all__ = ["LMQLDecorator", "Variable", "post", "pre", "streaming"]
+
 Moment = Literal["pre", "post", "streaming"]
 _MOMENT = "__lmql_decorator__"
 F = TypeVar("F", bound=Callable[..., Any])
