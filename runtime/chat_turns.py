@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
 from lmqlc.grammar.errors import LmqlError
@@ -44,7 +45,8 @@ class ChatTokenizer:
 
 def in_chat(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer for holes in chat turns: itself, where its own end-of-text ids have the end of a turn among them."""
-    known: Tokenizer | None = getattr(tokenizer, _VIEW, None)
+    own: dict[str, Any] = getattr(tokenizer, "__dict__", {})  # a tokenizer around another one has a view of its own
+    known: Tokenizer | None = own.get(_VIEW)
     if known is None:
         ends = [i for i in turn_ends(tokenizer) if i not in tokenizer.vocabulary.eos_ids]
         known = ChatTokenizer(tokenizer, ends) if ends else tokenizer

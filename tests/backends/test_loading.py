@@ -83,6 +83,9 @@ def test_models_that_read_both_ways_are_refused(tmp_path: Path, checkpoints: Pat
     from transformers import BertConfig, BertForMaskedLM
 
     shutil.copytree(checkpoints / "gpt2", tmp_path / "bert")
+    import torch
+
+    torch.manual_seed(5)
     config = BertConfig(vocab_size=305, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
     with pytest.raises(ModelNotFound, match="both directions"):
