@@ -57,8 +57,10 @@ def parse(text: str, mode: Literal["exec", "eval"] = "exec") -> ast.Module | ast
         start = error.lineno or 0, error.offset or 0
         end = error.end_lineno or 0, error.end_offset or 0
         raise Fault(_plain(error.msg), start, end if end > start else start) from None
-    except (RecursionError, MemoryError, SystemError, OverflowError):
+    except (RecursionError, MemoryError):
         raise Fault("nested too deeply for Python's parser") from None
+    except (SystemError, OverflowError) as error:
+        raise Fault(f"Python's parser fails on it: {error}") from None
     except ValueError as error:
         raise Fault(str(error)) from None
 

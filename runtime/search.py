@@ -34,7 +34,8 @@ class Branch:
 
     score: what it is compared by: the sum of its tokens' log-probabilities after penalties, unless the decoder says otherwise. logprob: of
     the model itself. length: how many tokens were decoded. hole: the hole it is in, `ended` once that is complete; None where the
-    program has ended. result: what a finished branch came to.
+    program has ended. result: what a finished branch came to. way: what its complete holes say: the text of a constrained one, the ids
+    of others.
     """
 
     score: float
@@ -44,6 +45,7 @@ class Branch:
     hole: HoleRun | None = None
     result: Result | None = None
     path: Path | None = None
+    way: tuple[bytes | tuple[int, ...], ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -176,7 +178,7 @@ class Search:
             done = replace(branch.site.opened, hole=branch.hole)
             entries = (*branch.site.entries, Entry(done.name, "hole", done))
             path = self._path(Effects(branch.site.effects.boundary.copy(), entries, self._effects.family))
-        return await self._arrived(branch, path)
+        return await self._arrived(replace(branch, way=(*branch.way, _said(branch.hole))), path)
 
     def _path(self, effects: Effects) -> Path:
         path = Path(self._run, self._program, effects)
@@ -210,6 +212,11 @@ class Search:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE)
+
+
+def _said(hole: HoleRun) -> bytes | tuple[int, ...]:
+    """What a complete hole says. Without a constraint that is its tokens, those that end it included, as the model would say them."""
+    return tuple(token.id for token in hole.tokens) if hole.constraint is None else hole.data()
 
 
 def log_softmax(logits: Logits) -> Logits:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from lmqlc.backends.base import Logits
 from lmqlc.runtime.decoders.base import BaseDecoder
-from lmqlc.runtime.decoders.candidates import Candidate, best, grown, likeliest
+from lmqlc.runtime.decoders.candidates import Candidate, best_results, grown, likeliest
 from lmqlc.runtime.search import Branch, Search
 
 
@@ -31,7 +31,7 @@ class Decoder(BaseDecoder):
             rows = await search.scores(live)
             count = self.n * max(2, 1 + search.ends)
             live, finished = await self._next(search, grown(search, self.candidates(search, live, rows, count, step)))
-            done = best([*done, *finished], self.n, lambda branch: branch.rank(self.length_penalty))
+            done = best_results([*done, *finished], self.n, lambda branch: branch.rank(self.length_penalty))
             step += 1
         return done
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from lmqlc.backends.base import Logits
 from lmqlc.runtime.decoders.base import BaseDecoder
-from lmqlc.runtime.decoders.candidates import Candidate, best, grown, likeliest
+from lmqlc.runtime.decoders.candidates import Candidate, best, best_results, grown, likeliest
 from lmqlc.runtime.search import Branch, Search
 
 
@@ -30,9 +30,9 @@ class Decoder(BaseDecoder):
         while live and not self._is_enough(live, done):
             rows = await search.scores(live)
             settled = await search.settle(self._children(search, live, rows))
-            done += [branch for branch in settled if branch.finished]
+            done = best_results([*done, *(branch for branch in settled if branch.finished)], 2 * self.n, self._rank)
             live = self._pooled([branch for branch in settled if not branch.finished])
-        return best(done, self.n, self._rank)
+        return done[: self.n]
 
     def _rank(self, branch: Branch) -> float:
         return branch.rank(self.length_penalty)
@@ -41,7 +41,7 @@ class Decoder(BaseDecoder):
         """Twice as many as asked for are finished, or as many, and better than all that are not."""
         if len(done) < self.n:
             return False
-        return len(done) >= 2 * self.n or max(map(self._rank, live)) < self._rank(best(done, self.n, self._rank)[-1])
+        return len(done) >= 2 * self.n or max(map(self._rank, live)) < self._rank(done[self.n - 1])
 
     def _children(self, search: Search, live: Sequence[Branch], rows: Sequence[Logits]) -> list[Branch]:
         """The n best continuations of the branches in each hole."""

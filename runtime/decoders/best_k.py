@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lmqlc.runtime.decoders.base import BaseDecoder
-from lmqlc.runtime.decoders.candidates import best, grown, likeliest
+from lmqlc.runtime.decoders.candidates import best, best_results, grown, likeliest
 from lmqlc.runtime.search import Branch, Search
 
 OPEN = 1000
@@ -37,14 +37,14 @@ class Decoder(BaseDecoder):
             turn = self._turn(waiting)
             waiting = [branch for branch in waiting if branch not in turn]
             chosen = await search.settle(turn)
-            done += [branch for branch in chosen if branch.finished]
+            done = best_results([*done, *(branch for branch in chosen if branch.finished)], self.n, self._rank)
             live = [branch for branch in chosen if not branch.finished]
             rows = await search.scores(live)
             found = [c for branch, row in zip(live, rows, strict=True) for c in likeliest([branch], [row], width)]
             children = grown(search, sorted(found, key=lambda candidate: -candidate.score))
             waiting = best([*waiting, *children], OPEN, self._rank)
             spent += len(live)
-        return best(done, self.n, self._rank)
+        return done[: self.n]
 
     def _rank(self, branch: Branch) -> float:
         return branch.rank(self.length_penalty)
@@ -56,4 +56,4 @@ class Decoder(BaseDecoder):
 
     def _is_enough(self, waiting: Sequence[Branch], done: Sequence[Branch]) -> bool:
         """The k best are finished, and nothing open ranks above them."""
-        return len(done) >= self.n and self._rank(best(done, self.n, self._rank)[-1]) >= self._rank(waiting[0])
+        return len(done) >= self.n and self._rank(done[self.n - 1]) >= self._rank(waiting[0])

@@ -70,3 +70,11 @@ def grown(search: Search, candidates: Iterable[Candidate]) -> Iterator[Branch]:
 def best(branches: Iterable[Branch], count: int, rank: Callable[[Branch], float]) -> list[Branch]:
     """The best of branches, best first; the earlier of equal ones."""
     return sorted(branches, key=lambda branch: -rank(branch))[:count]
+
+
+def best_results(finished: Iterable[Branch], count: int, rank: Callable[[Branch], float]) -> list[Branch]:
+    """The best of finished branches, best first; of those that say the same in every hole, and came to the same prompt, one."""
+    kept: dict[object, Branch] = {}
+    for branch in sorted(finished, key=lambda branch: -rank(branch)):
+        kept.setdefault((branch.way, branch.result.prompt if branch.result else None), branch)
+    return list(kept.values())[:count]

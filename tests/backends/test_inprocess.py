@@ -243,7 +243,7 @@ def test_a_cancelled_call_ends_at_once_and_harms_nobody(checkpoints: Path) -> No
     original = engine.forward
 
     def slow(*arguments: Any) -> Any:
-        time.sleep(0.5)
+        time.sleep(2)
         return original(*arguments)
 
     async def run() -> float:
@@ -257,7 +257,7 @@ def test_a_cancelled_call_ends_at_once_and_harms_nobody(checkpoints: Path) -> No
         np.testing.assert_allclose(await session.logits([[1, 2, 3, 4]]), plain_logits(model, [[1, 2, 3, 4]]), atol=1e-4)
         return waited
 
-    assert asyncio.run(run()) < 0.4
+    assert asyncio.run(run()) < 1.8
 
 
 @contextmanager

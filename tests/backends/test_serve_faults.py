@@ -64,7 +64,7 @@ class Seen:
             self._then(len(self.ids))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come about"
@@ -86,7 +86,7 @@ def test_a_client_that_goes_away_is_dropped_within_a_step_and_others_go_on() -> 
             assert scheduler.active == 1
             started = time.monotonic()
         wait_for(lambda: scheduler.active == 0)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 300 * 0.02  # the whole hole would take longer
         assert scheduler.counts.cancelled == 1
         expected = run(EXPECTED)
         assert run(lmqlc.model("m", endpoint=server.endpoint)).prompt == expected.prompt
@@ -94,7 +94,7 @@ def test_a_client_that_goes_away_is_dropped_within_a_step_and_others_go_on() -> 
 
 @pytest.mark.parametrize("path", ["/lmqlc/v1/logits", "/lmqlc/v1/score", "/v1/completions"])
 def test_whoever_waits_for_a_whole_answer_can_go_away_too(path: str) -> None:
-    with serving(0.01) as server:
+    with serving(0.03) as server:
         scheduler = server.served.ready().scheduler
         bodies = {
             "/lmqlc/v1/logits": {"sequences": [[5, i] for i in range(250)]},
@@ -102,10 +102,10 @@ def test_whoever_waits_for_a_whole_answer_can_go_away_too(path: str) -> None:
             "/v1/completions": {"prompt": "a", "max_tokens": 300, "temperature": 0},
         }
         with contextlib.suppress(httpx.TimeoutException):
-            httpx.post(server.url + path, json=bodies[path], timeout=0.3)
+            httpx.post(server.url + path, json=bodies[path], timeout=1.0)
         assert run(lmqlc.model("m", endpoint=server.endpoint), '"a[X]" where len(TOKENS(X)) < 2').prompt.startswith("a")
-        wait_for(lambda: scheduler.active == 0, 1.5)
-        assert scheduler.counts.cancelled == 1
+        wait_for(lambda: scheduler.active == 0)
+        assert scheduler.counts.cancelled == 1  # the whole answer was not computed
 
 
 def test_connections_that_are_opened_and_dropped_leave_nothing() -> None:
@@ -234,12 +234,12 @@ def test_a_silent_server_is_asked_again_and_then_given_up(monkeypatch: pytest.Mo
         model = lmqlc.model("m", endpoint=server.endpoint)
         run(model, '"a[X]" where len(TOKENS(X)) < 2')
         slow = server.served.ready().backend
-        slow.seconds = 0.5  # type: ignore[attr-defined]
+        slow.seconds = 1.0  # type: ignore[attr-defined]
         monkeypatch.setattr("lmqlc.backends.http_client.TRIES", 2)
         started = time.monotonic()
         with pytest.raises(BackendUnavailable, match=r"does not answer: nothing came for 0\.2 seconds, 2 times; raise chunk_timeout"):
             run(model, 'argmax(chunk_timeout=0.2) "b[X]" where len(TOKENS(X)) < 9')
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 # -- too much ------------------------------------------------------------------------------------------------------------

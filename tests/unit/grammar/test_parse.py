@@ -175,6 +175,24 @@ def test_time_grows_with_the_text(piece: str, frame: str) -> None:
     assert any(seconds(32_000) < 9 * seconds(8_000) + 0.1 for _ in range(4))
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (MemoryError(), "L0107", "nested too deeply for Python's parser"),
+        (RecursionError("maximum depth"), "L0107", "nested too deeply for Python's parser"),
+        (SystemError("lost its way"), "L0101", "Python's parser fails on it: lost its way"),
+        (OverflowError("line 2**31"), "L0101", "Python's parser fails on it: line 2**31"),
+    ],
+)
+def test_what_pythons_parser_fails_of_is_told(error: Exception, code: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lmqlc.grammar.python.compile", fails, raising=False)
+    _, findings = parse_with_diagnostics("x = 1\n")
+    assert {(finding.code, finding.message) for finding in findings} == {(code, message)}
+
+
 def test_very_many_findings_are_cut_short() -> None:
     _, findings = parse_with_diagnostics('"' + "[] " * 1000 + '"')
     assert len(findings) == MOST_FINDINGS + 1

@@ -233,7 +233,7 @@ class TestCommandLine:
     def test_run_and_verify(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "q.lmql").write_text(RANDOM)
-        run = ["run", "q.lmql", "--model", "random:3", "--arg", "start=ab", "--decoder", "sample(temperature=2.0, max_tokens=5)"]
+        run = ["run", "q.lmql", "--model", "random:3", "--arg", "start=ab", "--decoder", "sample(temperature=2.0, max_tokens=5, seed=1)"]
         assert run_cli([*run, "--certificate", "c.json"]) == 0
         capsys.readouterr()
         assert run_cli(["verify", "c.json"]) == 0

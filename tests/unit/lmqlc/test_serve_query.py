@@ -178,12 +178,12 @@ SLOW = 'import asyncio\nseconds: float\n"[X]" where len(X) == 1\nawait asyncio.s
 
 
 def test_runs_are_concurrent_and_bounded() -> None:
-    with served(SLOW, "a", bounds=Bounds(running=4, waiting=1, seconds=5)) as made:
+    with served(SLOW, "a", bounds=Bounds(running=4, waiting=1, seconds=60)) as made:
         started = time.monotonic()
         with ThreadPoolExecutor(8) as pool:
-            found = [status for status, _ in pool.map(lambda _: request(made, {"seconds": 0.8}), range(8))]
+            found = [status for status, _ in pool.map(lambda _: request(made, {"seconds": 1.5}), range(8))]
         assert sorted(found) == [200] * 5 + [503] * 3
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 5 * 1.5  # one after the other
         assert request(made, {"seconds": 0})[0] == 200
 
 

@@ -160,6 +160,14 @@ def distinct(triples: list[Triple], before: Ended) -> list[Triple]:
     return kept
 
 
+def best_results(done: list[Node], penalty: float) -> list[Node]:
+    """Best first, one for each way to fill the holes."""
+    kept: dict[tuple[str, ...], Node] = {}
+    for node in sorted(done, key=lambda node: -node.rank(penalty)):
+        kept.setdefault(node.values, node)
+    return list(kept.values())
+
+
 def plain_beam(plan: Plan, backend: RandomBackend, n: int, penalty: float) -> list[Node]:
     live, done, before = [first(plan, 0)], [], Ended()
     while live and len(done) < n:
@@ -168,9 +176,8 @@ def plain_beam(plan: Plan, backend: RandomBackend, n: int, penalty: float) -> li
             if ended:
                 before.note(parent, child)
         best = [enter(plan, child) if ended else child for _, child, ended in every[:n]]
-        done += [node for node in best if node.done]
+        done = best_results([*done, *(node for node in best if node.done)], penalty)[:n]
         live = [*(node for node in best if not node.done), *(child for _, child, ended in every[n:] if not ended)][:n]
-        done = sorted(done, key=lambda node: -node.rank(penalty))[:n]
     return done
 
 
@@ -256,12 +263,36 @@ def test_searches_that_are_wide_enough_find_everything(plan: Plan, seed: int) ->
     expected = unique(values_of(every))
     one_hole = {len(value) for value in expected} == {1}
     for decoder, arguments in WIDE:
-        found = unique(decoded(plan, seed, decoder, **arguments(len(every) + 1)))
+        found = decoded(plan, seed, decoder, **arguments(len(every) + 1))
         assert found == expected if one_hole else sorted(found) == sorted(expected), decoder
     if one_hole:
         few = min(3, len(expected))
         exact = {"width": 5, "length_penalty": 0.0, "budget": 10**6}
         assert decoded(plan, seed, "best_k", k=few, **exact) == expected[:few]  # exact, however few
+
+
+class Two(RandomBackend):
+    """Writes `ab` as one token that it would not end, or better as two, with which it ends."""
+
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> np.ndarray:
+        end, one, a, b = 0, 3, 1, 2
+        after: dict[tuple[int, ...], dict[int, float]] = {(): {a: 0.6, one: 0.3}, (one,): {end: 0.05}, (a,): {b: 0.9}, (a, b): {end: 0.8}}
+        shares = np.full(len(TOKENS), 1e-6, np.float32)
+        for token, share in after.get(tuple(sequence)[1:], {end: 0.5}).items():
+            shares[token] = share
+        return np.log(shares / shares.sum())
+
+
+@pytest.mark.parametrize(
+    ("decoder", "arguments"), [("beam", {"n": 2}), ("beam_sample", {"n": 2, "temperature": 0}), ("beam_var", {"n": 2})]
+)
+def test_a_better_way_to_write_a_finished_value_takes_its_place(decoder: str, arguments: dict[str, Any]) -> None:
+    backend = Two(0, tokenizer=ToyTokenizer())
+    results = lmqlc.run_sync("'c[X]' where X in ['ab', 'abc', 'b']", model=backend, decoder=decoder, token_healing=False, **arguments)
+    assert len({result.variables["X"] for result in results}) == len(results) == 2
+    assert [token.text for token in results[0].holes[0].tokens] == ["a", "b", ""]
+    free = lmqlc.run_sync("'c[X]'", model=backend, decoder="beam", n=3, token_healing=False, max_tokens=3)
+    assert len({tuple(token.id for token in result.holes[0].tokens) for result in free}) == 3  # other tokens are other results there
 
 
 @CHECK
