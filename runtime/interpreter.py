@@ -140,11 +140,18 @@ class Interpreter(RecordedCalls):
     async def distribution(
         self, index: int, options: Any, slots: Sequence[Any] = (), type: object = None, decorators: Sequence[object] = ()
     ) -> Any:
-        """The last hole, with the probability of each of its options; its value is the likeliest."""
+        """The last hole, with the probability of each of its options; its value is the likeliest. Where a `pre` decorator gives the text,
+        nothing is scored, and there are no probabilities; the value is then the option of that text, if there is one."""
         hole, ready = self.program.holes[index], deco.prepared(decorators)
         if hole.has_type and type is None:
             type = NoneType
-        return self.bind(hole.name, await decode_options(self, hole, list(options), tuple(slots), type, ready))
+        choices = list(options)
+        with at_hole(hole.span, self.program.source):
+            given = await deco.before(ready, deco.Variable(hole.name), self)
+        if given is None:
+            return self.bind(hole.name, await decode_options(self, hole, choices, tuple(slots), type, ready))
+        meant = [choice for choice in choices if str(choice) == given]
+        return self.bind(hole.name, await self._replace(hole, given, type, ready, meant))
 
     async def budget(self, hole: HoleIR, ids: Sequence[int]) -> Budget:
         """How many tokens a hole may have after these ids. Raises ContextOverflow and EndOfRun where it is none."""
@@ -228,11 +235,12 @@ class Interpreter(RecordedCalls):
         if self.program.holes:
             await self.run.any_backend()
 
-    async def _replace(self, hole: HoleIR, text: str, type: object, decorators: Sequence[object]) -> Any:
-        """A `pre` decorator gave the text: no model is asked. Post decorators see it as they would see the model's."""
+    async def _replace(self, hole: HoleIR, text: str, type: object, decorators: Sequence[object], meant: Sequence[Any] = ()) -> Any:
+        """A `pre` decorator gave the text: no model is asked. Post decorators see it as they would see the model's. meant: values that
+        the text stands for; none where its type says so."""
         self.begin(hole.name)
         with at_hole(hole.span, self.program.source):
-            value = typed_value(hole, type, text)
+            value = meant[0] if meant else typed_value(hole, type, text)
         text, value = await deco.after(decorators, self, text, value)
         self.prompt.append_text(text, f"hole `{hole.name}`")
         self.finished(HoleResult(hole.name, text, value, (), "replaced"), text)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import lmqlc
+from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.backends.scripted import RandomBackend, scripted
 
 TWICE = """
@@ -112,3 +113,72 @@ def test_usage_by_hand() -> None:
         read |= prefixes
     assert result.usage.tokens_computed == computed
     assert result.usage.tokens_reused == sum(map(len, asked)) - computed
+
+
+class Silent(RandomBackend):
+    """Ends at once wherever the prompt is whole, and would write text that was taken back as it was."""
+
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> Any:
+        row = super().row(sequence) * 0.01
+        whole = self.text(sequence).endswith(b"Say a")
+        row[0 if whole else self.tokenizer.encode(" a", first=False)[0]] = 9.0
+        return row
+
+
+@pytest.mark.parametrize("where", ["", " where X in ['', 'nd']", " where not 'z' in X and len(X) < 4", " where len(TOKENS(X)) < 2"])
+@pytest.mark.parametrize("options", [{}, {"decoder": "beam", "n": 1}, {"max_tokens": 1}])
+def test_a_model_that_would_end_at_once_may_do_so(where: str, options: dict[str, Any]) -> None:
+    """The text that was taken back is put back, and end-of-text follows it, as without healing."""
+    for healing in (True, False):
+        result: Any = lmqlc.run_sync("'Say a[X]'" + where, model=Silent(1), token_healing=healing, **options)
+        (hole,) = result.holes
+        assert (hole.text, hole.finish_reason, result.prompt) == ("", "eos", "Say a")
+        assert hole.healed == (" a" if healing else "")
+        assert [token.id for token in hole.tokens][-1] == 0
+
+
+class Turning(RandomBackend):
+    """Says `ok`, and then the special token of a turn."""
+
+    def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> Any:
+        row = super().row(sequence) * 0.01
+        text, tokens = self.text(sequence), self.vocabulary.tokens
+        row[TURN if text.endswith(b"ok") else tokens.index(b"k" if text.endswith(b"o") else b"o" if text.endswith(b" a") else b" a")] = 9.0
+        return row
+
+
+CHAT = ByteTokenizer(chat=True)
+TURN = CHAT.vocabulary.named["<user>"]
+
+
+@pytest.mark.parametrize("stop", ["STOPS_AT", "STOPS_BEFORE"])
+@pytest.mark.parametrize("decoder", [{}, {"decoder": "sample", "temperature": 0.01}, {"decoder": "beam", "n": 1}])
+def test_a_special_token_stops_a_hole_that_names_it(stop: str, decoder: dict[str, Any]) -> None:
+    model = Turning(1, tokenizer=CHAT)
+    for rest in ("", " and len(X) < 9", " and X in ['', 'ok', 'okay']"):
+        result: Any = lmqlc.run_sync(f"'Say a[X]!' where {stop}(X, '<user>'){rest}", model=model, **decoder)
+        (hole,) = result.holes
+        assert (hole.text, hole.finish_reason, hole.tokens[-1].id, result.prompt) == ("ok", "stop", TURN, "Say aok!")
+    other: Any = lmqlc.run_sync("'Say a[X]!' where len(X) < 9", model=model, **decoder)
+    assert TURN not in [token.id for token in other.holes[0].tokens]  # not where no stop names it
+
+
+def test_a_special_token_alone_stops_a_healed_hole() -> None:
+    class At(Turning):
+        def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> Any:
+            row = super().row(sequence)
+            if self.text(sequence).endswith(b" a"):
+                row[TURN] = 19.0
+            return row
+
+    result: Any = lmqlc.run_sync("'Say a[X]!' where STOPS_AT(X, '<user>')", model=At(1, tokenizer=CHAT))
+    (hole,) = result.holes
+    assert (hole.text, hole.finish_reason, hole.healed, result.prompt) == ("", "stop", " a", "Say a!")
+
+
+def test_the_turn_end_of_the_demo_model_is_a_stop() -> None:
+    chat = "'{:user}What is 2 + 2?{:assistant}[X]' where STOPS_AT(X, '<|end|>')"
+    plain: Any = lmqlc.run_sync(chat.partition(" where")[0], model="demo")
+    found: Any = lmqlc.run_sync(chat, model="demo")
+    assert found.holes[0].text == plain.holes[0].text != ""
+    assert found.holes[0].tokens[-1].id == plain.holes[0].tokens[-1].id

@@ -135,7 +135,7 @@ class TestDeadline:
         assert error.result.prompt == "one "
 
     def test_branches_end_together(self) -> None:
-        error, seconds = self.failed("'one [X]'", decoder="sample", n=4, timeout=1.0)
+        error, seconds = self.failed("'one [X]'", model=Slow(3, quick=3), decoder="sample", n=4, timeout=1.0)
         assert seconds < 30
         assert error.result.prompt == "one "
 
@@ -145,7 +145,7 @@ class TestDeadline:
         assert error.result.holes
 
     def test_searches_end(self) -> None:
-        error, seconds = self.failed("'one [X]'", decoder="beam", n=2, timeout=1.0)
+        error, seconds = self.failed("'one [X]'", model=Slow(3, quick=3), decoder="beam", n=2, timeout=1.0)
         assert seconds < 30
         assert error.result is None or error.result.prompt == "one "
 
