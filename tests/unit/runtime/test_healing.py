@@ -126,15 +126,20 @@ class Silent(RandomBackend):
 
 
 @pytest.mark.parametrize("where", ["", " where X in ['', 'nd']", " where not 'z' in X and len(X) < 4", " where len(TOKENS(X)) < 2"])
-@pytest.mark.parametrize("options", [{}, {"decoder": "beam", "n": 1}, {"max_tokens": 1}])
+@pytest.mark.parametrize("options", [{}, {"decoder": "beam", "n": 1}, {"max_tokens": 2}])
 def test_a_model_that_would_end_at_once_may_do_so(where: str, options: dict[str, Any]) -> None:
     """The text that was taken back is put back, and end-of-text follows it, as without healing."""
     for healing in (True, False):
         result: Any = lmqlc.run_sync("'Say a[X]'" + where, model=Silent(1), token_healing=healing, **options)
         (hole,) = result.holes
-        assert (hole.text, hole.finish_reason, result.prompt) == ("", "eos", "Say a")
+        assert (hole.text, result.prompt) == ("", "Say a")
         assert hole.healed == (" a" if healing else "")
-        assert [token.id for token in hole.tokens][-1] == 0
+        assert (hole.finish_reason, hole.tokens[-1].id) == ("eos", 0)
+
+
+def test_a_model_may_end_at_once_within_a_budget_of_one_token() -> None:
+    result: Any = lmqlc.run_sync("'Say a[X]'", model=Silent(1), max_tokens=1)
+    assert (result.holes[0].text, result.holes[0].finish_reason, result.holes[0].healed) == ("", "eos", " a")
 
 
 class Turning(RandomBackend):
