@@ -6,13 +6,13 @@ MAX_STATES = 200_000
 MAX_BYTE_STATES = 400_000
 """States of one automaton over bytes, those inside characters included."""
 
-MAX_ENTRIES = 16_000_000
-"""Entries of the table of one automaton over bytes, by region, state and class of bytes: 64 MB, and as much again over a vocabulary."""
+MAX_ENTRIES = 10_000_000
+"""Entries of the table of one automaton over bytes, by region, state and class of bytes: 40 MB, and as much again over a vocabulary."""
 
 MAX_REGIONS = 500
 """Ranges of token counts that one formula tells apart."""
 
-MAX_STEPS = 3_500_000
+MAX_STEPS = 3_000_000
 """Steps of one compilation: nodes made, parts of derivatives compared, places looked around at. Some 1 to 3 seconds; the same count
 on any machine."""
 
