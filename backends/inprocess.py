@@ -284,6 +284,10 @@ class InProcessSession:
         self._usage.tokens_computed += cost.computed
         self._usage.tokens_reused += cost.reused
 
+    async def forget(self) -> None:
+        """Forget what queries before this one have read. Others that run meanwhile read it again."""
+        await self._backend.call(lambda engine: engine.branches.clear())
+
     async def close(self) -> None:
         self._backend.left(self)
 

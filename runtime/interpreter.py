@@ -28,6 +28,7 @@ from lmqlc.runtime.recorded import RecordedCalls
 from lmqlc.runtime.results import HoleResult, Result
 from lmqlc.runtime.run import Run
 from lmqlc.runtime.stream import BranchEvent, HoleEnd, HoleStart, TextEvent, ValueEvent
+from lmqlc.runtime.verbose import tell
 
 if TYPE_CHECKING:
     from lmqlc.runtime.path import Path
@@ -229,6 +230,8 @@ class Interpreter(RecordedCalls):
         complete = replace(result, prompt_ids=ids, prompt_text=self._began_text, seconds=time.perf_counter() - started)
         self.log.holes.append(complete)
         self.emit(HoleEnd(complete, rest))
+        if self.path is None:  # others are told of once their branch is a result
+            tell(self.run, complete, self.branch)
 
     async def _ready(self) -> None:
         """Load the model of a program with holes before anything is shown."""

@@ -191,6 +191,9 @@ class Run:
         async with self._opening:
             if self._session is None:
                 self._session = await (await self.backend()).open()
+                forget = getattr(self._session, "forget", None)
+                if not self.decoder.cache and forget is not None:
+                    await forget()
         return self._session
 
     async def tokenizer(self) -> Tokenizer:

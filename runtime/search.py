@@ -26,6 +26,7 @@ from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.path import Path, Site
 from lmqlc.runtime.results import Result, attach
 from lmqlc.runtime.run import Run
+from lmqlc.runtime.verbose import tell
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -200,6 +201,8 @@ class Search:
 
     def show(self, branch: Branch, number: int) -> None:
         """Tell everybody who listens the events of a finished branch, as those of the branch of a number."""
+        for hole in branch.result.holes if branch.result else ():
+            tell(self._run, hole, number)
         if branch.path is not None and self._run.settings.writers:
             for event in branch.path.interpreter.events:
                 self._run.emit(replace(event, branch=number), number)

@@ -51,7 +51,7 @@ ARGUMENTS: Mapping[str, str] = {
     "backend": '"legacy" selects the legacy inference API',
     "b": "continuations of each hole",
     "budget": "calls of the model after which the search ends",
-    "cache": "whether calls of the model are kept",
+    "cache": "False: the model forgets what earlier queries had it read",
     "chunk_timeout": "seconds without a token from a server before the request is made again",
     "chunksize": "tokens that a server sends together",
     "fast_forward": "whether text that the constraint leaves no choice about is written without asking the model",
@@ -72,7 +72,7 @@ ARGUMENTS: Mapping[str, str] = {
     "token_healing": "whether the first token of a hole may cover the end of the prompt",
     "top_k": "draw from the k likeliest tokens",
     "top_p": "draw from the likeliest tokens that have this probability together",
-    "verbose": "whether the run is shown",
+    "verbose": "True: a line on standard error for every hole",
     "width": "tokens that are tried at every step",
 }
 

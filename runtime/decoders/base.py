@@ -61,6 +61,8 @@ class BaseDecoder:
         self.chunksize = None if arguments.get("chunksize") is None else self.count("chunksize", 0, least=1)
         self.chunk_timeout = None if arguments.get("chunk_timeout") is None else self.number("chunk_timeout", 0.0, above=0.0)
         self.token_healing = self.switch("token_healing", default=True)
+        self.verbose = self.switch("verbose", default=False)
+        self.cache = arguments.get("cache") is not False
         self.fast_forward = self.switch("fast_forward", default=True)
         self.score_by = self._score_by()
         self.sampling = Sampling(
