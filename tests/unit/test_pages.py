@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -72,3 +73,9 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_the_first_page_leads_to_every_other() -> None:
     links = set(re.findall(r"\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
     assert links == set(PAGES) - {"index.md"}
+
+
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-dir"].values()
+    assert [room for room in rooms if f"`{room}/`" not in text] == []
