@@ -27,7 +27,15 @@ from lmqlc.grammar.errors import ConstraintViolated
 
 
 class _Unfit(Exception):
-    """A value that does not fit a shape."""
+    """A value that does not fit a shape. hint: what can be done."""
+
+    hint = "give the hole more tokens, and see what changes its text"
+
+
+class _Refused(_Unfit):
+    """A value that fits, and that the type's own validation refuses."""
+
+    hint = "say in the `where` what the type demands beyond the types of its fields, or relax it"
 
 
 def value_of(hole_type: object, text: str) -> Any:
@@ -40,14 +48,14 @@ def value_of(hole_type: object, text: str) -> Any:
     try:
         return _from_json(shape, _parse(text)) if structured(shape) else _from_text(shape, text)
     except _Unfit as problem:
-        raise _violated(hole_type, text, str(problem)) from None
+        raise _violated(hole_type, text, problem) from None
 
 
-def _violated(hole_type: object, text: str, detail: str) -> ConstraintViolated:
+def _violated(hole_type: object, text: str, problem: _Unfit) -> ConstraintViolated:
     name = getattr(hole_type, "__name__", None) or repr(hole_type)
     shown = text if len(text) <= 60 else text[:57] + "…"
-    message = f"the text is no {name:.60}: {shown!r}" + (f" ({detail})" if detail else "")
-    return ConstraintViolated(diagnostics=[Diagnostic(BAD_VALUE, "error", message, hint="give the hole more tokens")])
+    message = f"the text is no {name:.60}: {shown!r}" + (f" ({problem})" if str(problem) else "")
+    return ConstraintViolated(diagnostics=[Diagnostic(BAD_VALUE, "error", message, hint=problem.hint)])
 
 
 def _recursive(hole_type: object, text: str) -> Any:
@@ -57,7 +65,7 @@ def _recursive(hole_type: object, text: str) -> Any:
         validate = getattr(hole_type, "model_validate", None)
         return _made(validate, parsed) if callable(validate) else _nested(hole_type, parsed)
     except _Unfit as problem:
-        raise _violated(hole_type, text, str(problem)) from None
+        raise _violated(hole_type, text, problem) from None
 
 
 def _nested(hole_type: Any, parsed: Any) -> Any:
@@ -182,4 +190,4 @@ def _made(make: Callable[[Any], Any], given: Any) -> Any:
     try:
         return make(given)
     except ValueError as problem:
-        raise _Unfit(str(problem)) from None
+        raise _Refused(str(problem)) from None
