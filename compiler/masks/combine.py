@@ -240,9 +240,11 @@ class Combination:
         engines: dict[int, Bits] = {}
         spaced = self._parts.skips_space and not state.text  # a first token may begin with the prompt's space: then it is asked for itself
         for number, (residue, inner) in enumerate(zip(self._residues, state.tokens, strict=True)):
-            for option in residue.options if inner is not None else ():
+            if inner is None:
+                continue
+            for option in residue.options:
                 if all(state.alive[i] for i in option):
-                    bits = residue.tokens.mask(inner) & self._text_tokens
+                    bits = residue.mask(inner) & self._text_tokens
                     for i in option - self._functions if not spaced else ():
                         if i not in engines:
                             engines[i] = self._atoms[i].mask(self._stepper.seen(state.text))

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import product
 from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
 from lmqlc.compiler.constraints import FALSE, TRUE, And, Const, Constraint, Count, Not, Or
+from lmqlc.compiler.masks.forms import pack
+from lmqlc.compiler.masks.interface import Bits
 from lmqlc.compiler.masks.optional_stops import widen
 from lmqlc.compiler.masks.phrases import Phrase
 from lmqlc.compiler.masks.token_automaton import ENDED, State, TokenAutomaton
@@ -54,6 +60,21 @@ class Residue(RegularResidue):
     def advance(self, state: State, token_id: int) -> State | None:
         """The state after a token; None where the residue is dead, also where only a stop that did not come would have saved it."""
         return self._settled(self.tokens.advance(state, token_id))
+
+    def mask(self, state: State) -> Bits:
+        """The tokens after which the text goes on: those of `tokens` that meet no stop and miss none."""
+        bits = self.tokens.mask(state)
+        lost = self.tokens.leads_to(state, self._unsettled) if self._has_stops else None
+        return bits if lost is None else bits & ~pack(lost)
+
+    @cached_property
+    def _unsettled(self) -> npt.NDArray[np.bool_]:
+        """By state: no text goes on from there without the stop that did not come."""
+        return np.array([number > 0 and not settled for number, settled in enumerate(self.settled)])
+
+    @cached_property
+    def _has_stops(self) -> bool:
+        return bool(self.tokens.core.automaton.stops.any()) or bool(self._unsettled.any())
 
     def enter(self, state: State, token_id: int, skip: int) -> State | None:
         """The state after a first token whose first `skip` bytes are the prompt's."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
@@ -113,6 +114,17 @@ class TokenAutomaton:
                     return self._stop(q, count, written, self.vocabulary.tokens[token_id])
                 return (value, min(count + 1, self._horizon.last), room - chars, written)
         return self._end(q, moment.region, room, token_id)
+
+    def leads_to(self, state: Any, states: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
+        """The tokens bool[V] in which a stop ends the text, or that lead to one of some states bool[S]; None where there is none."""
+        q, count, _, _ = cast(State, state)
+        if q == ENDED:
+            return None
+        moment, block = self._horizon.moment(count), self.core.classes.block(q)
+        first = (moment.pair * block.states + q - block.first) * block.classes
+        values = np.asarray(block.values[first : first + block.classes], np.int64)
+        found = (values >= self._states) | states[np.minimum(values, self._states - 1)]
+        return found[np.asarray(block.token_classes, np.int64)] if found.any() else None
 
     def _end(self, q: int, region: int, room: int, token_id: int) -> State | None:
         """The state after a token that ends the text without adding to it."""
