@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint docs bench dev clean
+.PHONY: run test test-real lint docs bench dev clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,10 @@ run: $(STAMP)
 test: dev
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -q
+
+# Real weights and engines, from the folder that LMQLC_REAL names: `python -m tests.real.prepare FOLDER` makes it.
+test-real: dev
+	$(BIN)/python -m pytest -q -m real tests
 
 lint: dev
 	$(BIN)/ruff check .
