@@ -59,9 +59,8 @@ def vllm(weights: Path) -> Iterator[Any]:
 def llama_cpp(weights: Path) -> Iterator[Any]:
     """llama.cpp's own server on the same float32 numbers."""
     port = free_port()
-    command = [
-        str(weights / "llama" / "bin" / "python"), str(Path(__file__).with_name("llama_server.py")), str(weights / "gemma-f32.gguf"), str(port),
-    ]  # fmt: skip
+    python, server = weights / "llama" / "bin" / "python", Path(__file__).with_name("llama_server.py")
+    command = [str(python), str(server), str(weights / "gemma-f32.gguf"), str(port)]
     with _started(command, f"http://127.0.0.1:{port}/health", {}, weights / "llama.log"):
         yield lmqlc.model("llama.cpp/gemma", endpoint=f"http://127.0.0.1:{port}")
 
