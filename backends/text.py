@@ -41,14 +41,16 @@ class TextPrompt:
 class TextToken:
     """A token as a server reports it, or a piece of text where it reports no tokens.
 
-    id: None where the server names none. logprob: natural, at temperature 1, None where it gives none. alternatives: texts that could
-    have stood in its place, with their log-probabilities. A token of end-of-text has no text.
+    id: None where the server names none. logprob: natural, at temperature 1, before masks, None where it gives none. alternatives: texts
+    that could have stood in its place, with their log-probabilities. count: how many of the model's tokens it stands for. A token of
+    end-of-text has no text.
     """
 
     text: str
     id: int | None = None
     logprob: float | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class TextAnswer:
         async with aclosing(self._session.complete(request)) as pieces:
             async for piece in pieces:
                 for token in piece.tokens:
-                    self._used, self.spent = self._used + 1, self.spent + 1
+                    self._used, self.spent = self._used + token.count, self.spent + token.count
                     if not await self._token(token):
                         return
                 finish = piece.finish or finish

@@ -77,11 +77,12 @@ class RemoteSession:
         dialect = await self._backend.dialect(self._client)
         url, body = await dialect.request(self._client, request)
         self._usage.forward_passes += 1
+        read = dialect.reader(url)
         finished, usage = False, None
         try:
             async with aclosing(self._events(dialect, url, body, request.seconds)) as events:
                 async for event in events:
-                    piece = self._piece(dialect, event, url)
+                    piece = self._piece(read, event)
                     finished = finished or piece.finish is not None
                     usage = piece.usage or usage
                     yield piece
@@ -105,9 +106,9 @@ class RemoteSession:
             else:
                 return
 
-    def _piece(self, dialect: Dialect, event: Body, url: str) -> TextPiece:
+    def _piece(self, read: Callable[[Body], TextPiece], event: Body) -> TextPiece:
         try:
-            return dialect.piece(event, url)
+            return read(event)
         except Malformed as problem:
             if problem.args:
                 where = f"the {self._client.server.kind} server at {self._client.server.shown}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lmqlc.backends.remote.client import Client
@@ -41,9 +41,9 @@ class Dialect(ABC):
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
         """The URL and the body of a streamed request. May ask the server for more."""
 
-    def piece(self, event: Body, url: str) -> TextPiece:
-        """An event of the stream. Raises Malformed."""
-        return chat_piece(event) if url.endswith("/chat/completions") else completion_piece(event)
+    def reader(self, url: str) -> Callable[[Body], TextPiece]:
+        """Reads the events of one answer, in their order. What it gives raises Malformed."""
+        return chat_piece if url.endswith("/chat/completions") else completion_piece
 
     async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
         """See `ScoresTexts.score_texts`."""

@@ -1,18 +1,23 @@
-"""llama.cpp's own server: `/completion` with a grammar in GBNF. Fields as in its README of autumn 2026.
+"""llama.cpp's own server: `/completion` with a grammar in GBNF. Fields, bounds and answers as those of build 11549 (September 2026), which
+the tests marked `real` run.
 
-Its defaults are not greedy, so every field of sampling is sent. A plain prompt is tokenised by the server first, without reading special
-tokens into it; a conversation is written out by the server's template, and goes on from there.
+Its defaults are not greedy, and whoever starts it may set others: `/props` says what they are, and every field that is to be different is
+sent. The prompt travels as token ids, so that special tokens in a text stay text; a conversation is written out by the server's template.
+Phrases that stop are not sent: where an answer reaches its length, this server keeps back what could have become one, and never says it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
-from lmqlc.backends.remote.client import Client
+from lmqlc.backends.remote.client import Client, Refused
 from lmqlc.backends.remote.dialect import Dialect
 from lmqlc.backends.remote.wire import Body, sampling_fields, spelled
 from lmqlc.backends.text import TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken, TextUsage
+from lmqlc.grammar.errors import ContextOverflow, LmqlError
 
 _NAMES = {
     "temperature": "temperature",
@@ -23,17 +28,18 @@ _NAMES = {
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",
 }
-_OFF: Body = {
-    "typical_p": 1.0,
-    "dynatemp_range": 0.0,
-    "dry_multiplier": 0.0,
-    "xtc_probability": 0.0,
-    "mirostat": 0,
-    "repeat_last_n": -1,
-}
-"""Ways to sample that programs do not have, switched off; penalties look at all of the context."""
+_SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]
+"""What changes the model's choice, in the order that programs mean. The server's own order takes the temperature last, so that it cuts
+other tokens; and it has ways to sample that programs do not have."""
+_OFF: Body = {"samplers": _SAMPLERS, "dynatemp_range": 0.0, "mirostat": 0}
+_AT_RANDOM = 2**32 - 1
+"""The seed that stands for none."""
 _FORCE = 1_000.0
 """A bias that no logit reaches."""
+_LEAST = -1e30
+"""Log-probabilities below it stand for a probability that the server has rounded to nothing."""
+_CHATML = "{{-'<|im_start|>'+message.role+''+message.content+'<|im_end|>'-}}"
+"""The heart of the template that the server takes where the model has none, without white space and line ends."""
 
 
 class LlamaCppDialect(Dialect):
@@ -41,14 +47,27 @@ class LlamaCppDialect(Dialect):
 
     server = "llama.cpp"
 
+    def __init__(self, model: str, extra: Body | None = None, omitted: Sequence[str] = ()) -> None:
+        super().__init__(model, extra, omitted)
+        self._properties: Body | None = None
+        self._has_template: bool | None = None
+
     async def abilities(self, client: Client, prompt: TextPrompt) -> TextAbilities:
-        return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, alternatives=20, bias=1_024)
+        ids, room = await self._prompt(client, prompt), None
+        context = await self._context(client)
+        if context is not None:
+            room = context - len(ids)
+            if room <= 0:
+                raise ContextOverflow(
+                    f"the prompt is {len(ids)} tokens long, and {self.model} at llama.cpp takes {context}; "
+                    "shorten the prompt, or start the server with a larger --ctx-size (it is shared by all slots)"
+                )
+        return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, most_stops=0, alternatives=20, bias=1_024, room=room)
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
         body: Body = {"model": self.model, "prompt": await self._prompt(client, request.prompt), "n_predict": request.max_tokens}
-        body |= {**_OFF, **sampling_fields(request, _NAMES), "seed": -1 if request.seed is None else request.seed}
+        body |= await self._sampling(client, request)
         body |= {"stream": True, "cache_prompt": True, "return_tokens": True, "n_probs": max(1, request.alternatives)}
-        body["stop"] = list(request.stops)
         if request.bias:
             body["logit_bias"] = [[token, bias] for token, bias in request.bias.items()]
         if request.grammar is not None:
@@ -57,72 +76,151 @@ class LlamaCppDialect(Dialect):
             body["json_schema"] = dict(request.schema)
         return f"{client.server.root}/completion", self.finished(body)
 
-    def piece(self, event: Body, url: str) -> TextPiece:
-        text = spelled({"token": event.get("content", 0)})
-        if not event.get("stop"):
-            return TextPiece(_tokens(event, text))
-        kind = event.get("stop_type")
-        if kind == "word":
-            text += str(event.get("stopping_word") or "")
-        usage = TextUsage(_number(event, "tokens_evaluated"), _reused(event), _number(event, "tokens_predicted"))
-        return TextPiece(_tokens(event, text), "length" if kind == "limit" else "stop", usage)
+    def reader(self, url: str) -> Callable[[Body], TextPiece]:
+        return _Events().piece
 
-    async def _prompt(self, client: Client, prompt: TextPrompt) -> str | list[int]:
-        if not prompt.turns:
-            return await self._ids(client, prompt.text, special=True)
+    async def _sampling(self, client: Client, request: TextRequest) -> Body:
+        """The fields of sampling that are not the server's defaults already."""
+        wanted: Body = {**_OFF, **sampling_fields(request, _NAMES), "seed": _AT_RANDOM if request.seed is None else request.seed}
+        context = await self._context(client)
+        if request.sampling.has_penalties and context is not None:
+            wanted["repeat_last_n"] = context  # all of the text; what the server takes for that differs between versions
+        settings = (await self._props(client)).get("default_generation_settings")
+        known = settings.get("params") if isinstance(settings, dict) else None
+        defaults = known if isinstance(known, dict) else {}
+        return {name: value for name, value in wanted.items() if name not in defaults or not _same(defaults[name], value)}
+
+    # What the server says of itself
+
+    async def _props(self, client: Client) -> Body:
+        if self._properties is None:
+            found: Any = {}
+            for query in ("", f"?model={quote(self.model, safe='')}"):  # a server of several models wants to know which
+                try:
+                    found = await client.get(f"{client.server.root}/props{query}")
+                except Refused:
+                    continue
+                if isinstance(found, dict) and "default_generation_settings" in found:
+                    break
+            self._properties = found if isinstance(found, dict) else {}
+        return self._properties
+
+    async def _context(self, client: Client) -> int | None:
+        """How many tokens prompt and answer may have together; None where the server does not say."""
+        settings = (await self._props(client)).get("default_generation_settings")
+        return (_number(settings, "n_ctx") or None) if isinstance(settings, dict) else None
+
+    # Prompts
+
+    async def _prompt(self, client: Client, prompt: TextPrompt) -> list[int]:
+        if prompt.turns:
+            return await self._conversation(client, prompt)
+        ids = await self._ids(client, prompt.text, first=True)
+        if not ids:
+            raise LmqlError(f"the prompt is empty, and {self.model} has no token that a text could start from; write some text first")
+        return ids
+
+    async def _conversation(self, client: Client, prompt: TextPrompt) -> list[int]:
+        """The ids of a conversation as the server's template writes it. Raises LmqlError where it has none."""
+        if not await self._templated(client):
+            raise LmqlError(
+                f"the program uses chat roles, but {self.model} at {self.server} has no chat template (the server would write ChatML, "
+                "which it was not made for); choose a chat model, start the server with --chat-template, or write the turns as plain text"
+            )
         turns = prompt.turns[:-1] if prompt.turns[-1][0] == "assistant" else prompt.turns
         body = {"messages": [{"role": role, "content": content} for role, content in turns]}
         found = await client.post(f"{client.server.root}/apply-template", body, seconds=30.0)
         if not isinstance(found, dict) or not isinstance(found.get("prompt"), str):
             raise client.malformed(found)
-        return str(found["prompt"]) + (prompt.begun if len(turns) < len(prompt.turns) else "")
+        head = await self._ids(client, found["prompt"], first=True, special=True)
+        begun = prompt.begun if len(turns) < len(prompt.turns) else ""
+        return head + (await self._ids(client, begun) if begun else [])
 
-    async def _ids(self, client: Client, text: str, *, special: bool) -> list[int]:
-        body = {"content": text, "add_special": special, "parse_special": False}
+    async def _templated(self, client: Client) -> bool:
+        """Whether the model has a chat template. Where it has none the server says that it has one: ChatML, which is believed of models
+        that have ChatML's tokens only."""
+        if self._has_template is None:
+            template = (await self._props(client)).get("chat_template")
+            written = "".join(template.replace("\\n", "").split()) if isinstance(template, str) else ""
+            self._has_template = _CHATML not in written or len(await self._ids(client, "<|im_start|>", special=True)) == 1
+        return self._has_template
+
+    async def _ids(self, client: Client, text: str, *, first: bool = False, special: bool = False) -> list[int]:
+        """A text as the server's tokenizer writes it. first: with what it puts before a text. special: special tokens are read as such."""
+        body = {"content": text, "add_special": first, "parse_special": special}
         found = await client.post(f"{client.server.root}/tokenize", body, seconds=30.0)
         tokens = found.get("tokens") if isinstance(found, dict) else None
         if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
             raise client.malformed(found)
         return tokens
 
+    # Scores
+
     async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
         """Token by token: each is forced by a bias, and the server says how likely the model found it without."""
         head = await self._prompt(client, prompt)
         rows = []
         for option in options:
-            tail, row = await self._ids(client, option, special=False), []
+            tail, row = await self._ids(client, option), []
             for place, token in enumerate(tail):
-                before: Any = [*head, *tail[:place]] if isinstance(head, list) else [head, *tail[:place]]
-                row.append(await self._score(client, before, token))
+                row.append(await self._score(client, [*head, *tail[:place]], token))
             rows.append(row)
         return rows
 
-    async def _score(self, client: Client, before: Any, token: int) -> TextToken:
-        body: Body = {**_OFF, "model": self.model, "prompt": before, "n_predict": 1, "n_probs": 1, "cache_prompt": True, "stream": False}
-        body |= {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repeat_penalty": 1.0, "logit_bias": [[token, _FORCE]]}
+    async def _score(self, client: Client, before: list[int], token: int) -> TextToken:
+        body: Body = {"model": self.model, "prompt": before, "n_predict": 1, "n_probs": 1, "cache_prompt": True, "stream": False}
+        body |= {"samplers": ["temperature"], "temperature": 0.0, "logit_bias": [[token, _FORCE]]}
         answer = await client.post(f"{client.server.root}/completion", self.finished(body), seconds=600.0)
         reports = answer.get("completion_probabilities") if isinstance(answer, dict) else None
         report = reports[0] if isinstance(reports, list) and reports else None
         if not isinstance(report, dict) or report.get("id") != token or not isinstance(report.get("logprob"), int | float):
             raise client.malformed(answer)
-        return TextToken(spelled(report), token, float(report["logprob"]))
+        value = float(report["logprob"])
+        return TextToken(spelled(report), token, value if value > _LEAST else -math.inf)
 
 
-def _tokens(event: Body, text: str) -> tuple[TextToken, ...]:
-    """The tokens of an event, with log-probabilities where they are given."""
-    reports = [report for report in event.get("completion_probabilities") or () if isinstance(report, dict)]
-    found = []
-    for report in reports:
-        others = [other for other in report.get("top_logprobs") or () if isinstance(other, dict)]
-        alternatives = tuple((spelled(other), float(other["logprob"])) for other in others if isinstance(other.get("logprob"), int | float))
-        score = report.get("logprob")
-        found.append(TextToken(spelled(report), report.get("id"), float(score) if isinstance(score, int | float) else None, alternatives))
-    if found and "".join(token.text for token in found) == text:
+class _Events:
+    """Reads the events of one answer: most are one token each, and one that ends a character stands for all of its bytes' tokens."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+
+    def piece(self, event: Body) -> TextPiece:
+        text, total = spelled({"token": event.get("content", 0)}), _number(event, "tokens_predicted")
+        count = max(total - self._tokens, 1)
+        self._tokens += count
+        if not event.get("stop"):
+            return TextPiece(_tokens(event, text, count))
+        kind = event.get("stop_type")
+        if kind == "word":  # phrases that the user's own fields name
+            text += str(event.get("stopping_word") or "")
+        usage = TextUsage(_number(event, "tokens_evaluated"), _reused(event), total)
+        return TextPiece(_tokens(event, text, count), "length" if kind == "limit" else "stop", usage)
+
+
+def _tokens(event: Body, text: str, count: int) -> tuple[TextToken, ...]:
+    """The tokens of an event, with log-probabilities where they are given; one for all where they are not all told."""
+    found = [_token(report) for report in event.get("completion_probabilities") or () if isinstance(report, dict)]
+    if found and len(found) == count and "".join(token.text for token in found) == text:
         return tuple(found)
+    if not text:
+        return ()
     ids = event.get("tokens")
-    number = ids[0] if isinstance(ids, list) and len(ids) == 1 else None
-    score = found[0].logprob if len(found) == 1 else None
-    return (TextToken(text, number, score),) if text else ()
+    number = ids[0] if count == 1 and isinstance(ids, list) and len(ids) == 1 else None
+    score = found[0].logprob if count == len(found) == 1 else None
+    return (TextToken(text, number, score, count=count),)
+
+
+def _token(report: Body) -> TextToken:
+    others = [other for other in report.get("top_logprobs") or () if isinstance(other, dict)]
+    scored = ((spelled(other), _logprob(other)) for other in others)
+    alternatives = tuple((text, score) for text, score in scored if score is not None)
+    return TextToken(spelled(report), report.get("id"), _logprob(report), alternatives)
+
+
+def _logprob(report: Body) -> float | None:
+    value = report.get("logprob")
+    return float(value) if isinstance(value, int | float) and value > _LEAST else None
 
 
 def _number(event: Body, name: str) -> int:
@@ -133,3 +231,10 @@ def _number(event: Body, name: str) -> int:
 def _reused(event: Body) -> int:
     timings = event.get("timings")
     return _number(timings, "cache_n") if isinstance(timings, dict) else 0
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether a default is the value that is wanted; the server rounds numbers to 32 bits."""
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    return one == other

@@ -156,7 +156,7 @@ def _aligned(tokens: list[TextToken], text: str, finish: str | None) -> tuple[Te
     scores = [token.logprob for token in tokens if token.logprob is not None]
     if not text:
         return ()
-    return (TextToken(text, None, math.fsum(scores) if scores else None),)
+    return (TextToken(text, None, math.fsum(scores) if scores and len(scores) == len(tokens) else None, count=max(len(tokens), 1)),)
 
 
 def sampling_fields(request: TextRequest, names: dict[str, str]) -> Body:

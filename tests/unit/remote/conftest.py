@@ -116,7 +116,8 @@ def chat(said: Say) -> Iterable[Body]:
 def native(said: Say) -> Iterable[Body]:
     for number, token in enumerate(said.tokens):
         report = {"id": number + 5, "token": token, "bytes": list(token.encode()), "logprob": -0.5, "top_logprobs": []}
-        yield {"content": token, "tokens": [number + 5], "stop": False, "completion_probabilities": [report]}
+        event = {"content": token, "tokens": [number + 5], "stop": False, "tokens_predicted": number + 1}
+        yield {**event, "completion_probabilities": [report]}
     kind = {"stop": "eos", "length": "limit"}.get(said.finish or "", said.finish)
     word = said.finish.removeprefix("word:") if said.finish and said.finish.startswith("word:") else ""
     end: Body = {"content": "", "tokens": [], "stop": True, "stop_type": "word" if word else kind, "stopping_word": word}
@@ -154,10 +155,30 @@ def sglang() -> Callable[..., Pretended]:
 
 
 @pytest.fixture
+def chatml() -> str:
+    """What llama.cpp (build 11549) says is the template of a model that has none."""
+    return CHATML
+
+
+CHATML = (
+    "{%- for message in messages -%}\n  {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' -}}\n"
+    "{%- endfor -%}\n{%- if add_generation_prompt -%}\n  {{- '<|im_start|>assistant\n' -}}\n{%- endif -%}"
+)
+LLAMA_DEFAULTS = {
+    "seed": 4294967295, "temperature": 0.800000011920929, "dynatemp_range": 0.0, "dynatemp_exponent": 1.0, "top_k": 40,
+    "top_p": 0.949999988079071, "min_p": 0.05000000074505806, "top_n_sigma": -1.0, "xtc_probability": 0.0, "typical_p": 1.0,
+    "repeat_last_n": 64, "repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "dry_multiplier": 0.0, "mirostat": 0,
+    "samplers": ["penalties", "dry", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"],
+}  # fmt: skip
+"""Some of its defaults, as its `/props` gives them."""
+
+
+@pytest.fixture
 def llama_cpp() -> Callable[..., Pretended]:
-    def made(*answers: Answer) -> Pretended:
-        server = Pretended("llama.cpp", "llama.cpp-2026", answers)
-        server.values["/props"] = {"total_slots": 1}
+    def made(*answers: Answer, template: str = "{{ messages }}", context: int = 1000) -> Pretended:
+        server = Pretended("llama.cpp", "llama.cpp-11549", answers)
+        settings = {"n_ctx": context, "params": LLAMA_DEFAULTS}
+        server.values["/props"] = {"total_slots": 1, "default_generation_settings": settings, "chat_template": template}
         server.values["/tokenize"] = lambda body: {"tokens": list(body["content"].encode())}
         server.values["/apply-template"] = lambda body: {"prompt": written(body["messages"]) + "<assistant>"}
         return server

@@ -111,6 +111,8 @@ def test_long_prompts(vllm: Made, llama_cpp: Made) -> None:
     refused = {"error": {"code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error"}}
     with pytest.raises(ContextOverflow, match="available context size"):
         llama_cpp(httpx.Response(400, json=refused)).run('"a[X]"')
+    with pytest.raises(ContextOverflow, match=r"3 tokens long.*takes 3"):
+        llama_cpp(context=3).run('"abc[X]"')
 
 
 def test_text_that_the_grammar_does_not_allow(vllm: Made, say: Made) -> None:

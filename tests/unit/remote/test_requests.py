@@ -66,13 +66,16 @@ def test_sglang(sglang: Made, say: Made) -> None:
     assert isinstance(body["seed"], int)
 
 
-def test_llama_cpp_gets_every_field_of_sampling(llama_cpp: Made, say: Made) -> None:
+def test_llama_cpp_gets_the_fields_of_sampling_that_are_not_its_defaults(llama_cpp: Made, say: Made) -> None:
     server = llama_cpp(say("4", "2"))
     result = server.run(INTEGER)
     assert result.variables == {"X": 42}
     (body,) = server.requests
     assert body["prompt"] == list(b"Age:")
-    assert (body["temperature"], body["top_k"], body["top_p"], body["min_p"], body["repeat_penalty"]) == (0.0, 0, 1.0, 0.0, 1.0)
+    assert body["n_predict"] == 996  # what the context has left
+    assert (body["temperature"], body["top_k"], body["top_p"], body["min_p"]) == (0.0, 0, 1.0, 0.0)
+    assert body["samplers"] == ["penalties", "temperature", "top_k", "top_p", "min_p"]
+    assert not {"repeat_penalty", "repeat_last_n", "mirostat", "dynatemp_range", "seed", "stop"} & set(body)
     assert body["grammar"].startswith("root ::= ")
     assert body["cache_prompt"] is True
     assert [token.id for token in result.holes[0].tokens] == [5, 6]
@@ -80,13 +83,56 @@ def test_llama_cpp_gets_every_field_of_sampling(llama_cpp: Made, say: Made) -> N
     assert next(body for path, body in server.asked if path == "/tokenize")["parse_special"] is False
 
 
+def test_llama_cpp_looks_for_penalties_at_all_of_the_text(llama_cpp: Made, say: Made) -> None:
+    server = llama_cpp(say("a"), say("a"))
+    server.run('"x[X]"', decoder="sample", temperature=0.8, repetition_penalty=1.5, seed=1)
+    body = server.requests[0]
+    assert (body["repeat_penalty"], body["repeat_last_n"]) == (1.5, 1000)
+    assert "temperature" not in body  # its default, up to rounding
+    assert 0 <= body["seed"] < 2**32
+    server.values["/props"] = {}  # a server that says nothing of itself
+    server.run('"x[X]"', model=server.model(body={"id_slot": 0}), decoder="sample", presence_penalty=0.5)
+    body = server.requests[1]
+    assert (body["temperature"], body["presence_penalty"], body["seed"], body["mirostat"]) == (1.0, 0.5, 2**32 - 1, 0)
+    assert "repeat_last_n" not in body
+
+
 def test_llama_cpp_writes_chats_out_by_its_template(llama_cpp: Made, say: Made) -> None:
     server = llama_cpp(say("Rome"), say("!"))
     server.run('"{:system}Be brief.{:user}Capital?{:assistant}It is [X][Y]" where len(TOKENS(X)) < 3')
     first, second = server.requests
-    assert first["prompt"] == "<system>Be brief.<user>Capital?<assistant>It is "
-    assert second["prompt"] == "<system>Be brief.<user>Capital?<assistant>It is Rome"
+    assert bytes(first["prompt"]) == b"<system>Be brief.<user>Capital?<assistant>It is "
+    assert bytes(second["prompt"]) == b"<system>Be brief.<user>Capital?<assistant>It is Rome"
     assert first["n_predict"] == 2
+
+
+def test_llama_cpp_without_a_template_takes_no_chats(llama_cpp: Made, say: Made, chatml: str) -> None:
+    """It would write ChatML and say nothing."""
+    program = '"{:user}Capital?{:assistant}[X]"'
+    server = llama_cpp(say("Rome"), template=chatml)
+    with pytest.raises(LmqlError, match="no chat template"):
+        server.run(program)
+    assert server.requests == []
+    server = llama_cpp(say("Rome"), template=chatml)
+    as_bytes = server.values["/tokenize"]
+    server.values["/tokenize"] = lambda body: {"tokens": [7]} if body["content"] == "<|im_start|>" else as_bytes(body)
+    assert server.run(program).variables == {"X": "Rome"}  # a model that has its tokens
+
+
+def test_llama_cpp_says_whole_characters(llama_cpp: Made, say: Made) -> None:
+    """Tokens that are part of a character come with the last one of it."""
+    events = [
+        {"content": "a", "tokens": [5], "tokens_predicted": 1, "completion_probabilities": [{"id": 5, "token": "a", "logprob": -0.5}]},
+        {"content": "é", "tokens": [9], "tokens_predicted": 3, "completion_probabilities": [{"id": 9, "token": "é", "logprob": -0.5}]},
+        {"content": "b", "tokens": [6], "tokens_predicted": 4, "completion_probabilities": [{"id": 6, "token": "b", "logprob": -3.4e38}]},
+        {"content": "", "stop": True, "stop_type": "eos", "tokens_predicted": 4},
+    ]
+    server = llama_cpp(httpx.Response(200, text="".join(f"data: {json.dumps(event)}\n\n" for event in events)))
+    result = server.run('"x[X]" where len(TOKENS(X)) < 9')
+    hole = result.holes[0]
+    assert [(token.id, token.text) for token in hole.tokens] == [(5, "a"), (-1, "é"), (6, "b")]
+    assert [math.isnan(token.logprob) for token in hole.tokens] == [False, True, True]  # -3.4e38 stands for less than it can say
+    assert result.usage.tokens == 4
 
 
 def test_llama_cpp_python_is_recognised(llama_cpp_python: Made, say: Made) -> None:

@@ -49,9 +49,17 @@ def test_phrases_that_stay_are_not_sent_to_a_server_that_takes_them_away(compati
     assert "stop" not in server.requests[0]
 
 
-def test_llama_cpp_says_which_word_stopped_it(llama_cpp: Made, say: Made) -> None:
+def test_stops_are_not_sent_to_llama_cpp(llama_cpp: Made, say: Made) -> None:
+    """Where its answer reaches its length, it keeps back what could have become one of them, and never says it."""
+    server = llama_cpp(say("ab", " of", finish="length"))
+    result = server.run('"p:[X]" where STOPS_AT(X, " of the") and STOPS_AT(X, "of a")', max_tokens=2)
+    assert result.variables == {"X": "ab of"}
+    assert "stop" not in server.requests[0]
+
+
+def test_llama_cpp_stopped_by_a_phrase_of_the_user(llama_cpp: Made, say: Made) -> None:
     server = llama_cpp(say("ab", finish="word:."))
-    assert server.run('"p:[X]" where STOPS_AT(X, ".")').variables == {"X": "ab."}
+    assert server.run('"p:[X]" where STOPS_AT(X, ".")', model=server.model(body={"stop": ["."]})).variables == {"X": "ab."}
 
 
 def test_the_grammar_lets_a_token_run_past_a_stop(vllm: Made, say: Made) -> None:
