@@ -21,13 +21,12 @@ import numpy.typing as npt
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
-from lmqlc.compiler.masks.combine_step import Known, Parts, State, Stepper, ended
+from lmqlc.compiler.masks.combine_step import Known, Parts, State, Stepper, dead_end, ended
 from lmqlc.compiler.masks.core import agrees, following
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.forms import allows, pack, unpack, words
 from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.compiler.masks.residues import Residue, counts_tokens
-from lmqlc.compiler.masks.token_automaton import State as Inner
 from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.compiler.masks.trie import vocabulary_index
 
@@ -152,18 +151,23 @@ class Combination:
         return self._stepper.is_final(state)
 
     def is_closed(self, state: Any) -> bool:
-        """Whether the text is valid and no other can follow; False where an atom cannot tell."""
+        """Whether the text is valid and no continuation gives another; False where an atom, or a phrase that began before, cannot tell."""
         if not self.is_final(state):
             return False
         if state.cut is not None:
             return True
         if not self._eos and not self.mask(state).any():
             return True  # Nothing could end the text otherwise.
-        return all(self._closed_option(state, residue, inner) for residue, inner in zip(self._residues, state.tokens, strict=True))
+        if self._stepper.removed(state.threads):
+            return False
+        return all(self._closed_option(state, number, residue) for number, residue in enumerate(self._residues))
 
-    def _closed_option(self, state: State, residue: Residue, inner: Inner | None) -> bool:
+    def _closed_option(self, state: State, number: int, residue: Residue) -> bool:
+        inner = state.tokens[number]
         if inner is None or residue.tokens.is_closed(inner):
             return True
+        if state.places and dead_end(residue, state.places[number]):
+            return True  # what may follow is a stop that is removed
         options = [option for option in residue.options if all(state.alive[i] for i in option)]
         return all(any(self._atoms[i].closed(self._stepper.seen(state.text)) for i in option) for option in options)
 

@@ -176,6 +176,13 @@ def _region(residue: Residue, count: int) -> int:
     return int(np.searchsorted(residue.automaton.token_bounds, count, side="right")) - 1
 
 
+def dead_end(residue: Residue, place: Place) -> bool:
+    """No text of the residue goes on from a place."""
+    automaton = residue.automaton
+    spent = automaton.char_limit is not None and place.room <= 0
+    return spent or not automaton.delta[:, place.q].any()
+
+
 def _accepts(residue: Residue, place: Place, count: int) -> bool:
     """The residue accepts the text that leads to a place with `count` tokens."""
     room = residue.automaton.char_limit is None or place.room >= 0

@@ -69,7 +69,7 @@ def removed_bytes(automaton: TextAutomaton, tokens: list[bytes], overrun: int) -
     """
     text = b"".join(tokens)
     text = text[: len(text) - overrun]
-    holds = _holds(automaton, tokens, len(text))
+    holds = held(automaton, tokens, len(text))
     fitting = [
         (length, 0 if phrase.keep else length)
         for phrase in automaton.phrases
@@ -94,7 +94,7 @@ def _lengths(phrase: StopPhrase, text: bytes) -> Iterator[int]:
             yield len(rest.encode())
 
 
-def _holds(automaton: TextAutomaton, tokens: list[bytes], length: int) -> list[bool]:
+def held(automaton: TextAutomaton, tokens: list[bytes], length: int) -> list[bool]:
     """bool[length + 1]: the formula holds for the text up to a byte, with the tokens that reach into it."""
     bounds = automaton.token_bounds.tolist()
     good = automaton.accepts if automaton.holds is None else automaton.holds

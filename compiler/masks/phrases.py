@@ -16,10 +16,9 @@ import numpy.typing as npt
 
 from lmqlc.compiler.automata import operands
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
-from lmqlc.compiler.automata.build import build
-from lmqlc.compiler.constraints import Const, Equals, Matches, Stop
+from lmqlc.compiler.constraints import Const, Matches, Stop
 from lmqlc.grammar.errors import UnsatisfiableConstraint
-from lmqlc.grammar.source import Source
+from lmqlc.grammar.source import Source, Span
 
 Thread = tuple[int, int, int]
 Holds = Callable[[int], bool]
@@ -52,17 +51,44 @@ def phrases_of(stops: Sequence[Stop], source: Source | None = None) -> tuple[Phr
 
 
 def _phrase(value: str | re.Pattern[str], stop: Stop, source: Source | None) -> Phrase | None:
-    text = value if isinstance(value, str) else None
-    said = Matches(Const(value), stop.span) if text is None else Equals(Const(text), stop.span)
+    if isinstance(value, str):
+        return _chain(StopPhrase(stop.keep, value))
+    return _searched(StopPhrase(stop.keep, None, value.pattern, value.flags), value, stop.span, source)
+
+
+def phrase_as_shown(shown: StopPhrase) -> Phrase | None:
+    """The phrase of a linked automaton; None where it matches nothing."""
+    if shown.text is not None:
+        return _chain(shown)
+    assert shown.pattern is not None
+    return _searched(shown, re.compile(shown.pattern, shown.flags))
+
+
+def _chain(shown: StopPhrase) -> Phrase | None:
+    """A fixed phrase, one state after another; None for one that no UTF-8 text has."""
+    assert shown.text is not None
     try:
-        automaton = build(said, source=source, counters=False)  # a phrase's length is judged by its states alone
+        data = shown.text.encode()
+    except UnicodeEncodeError:
+        return None
+    steps = [[0] * 256 for _ in range(len(data) + 2)]
+    for at, byte in enumerate(data, 1):
+        steps[at][byte] = at + 1
+    return Phrase(shown, 1, steps, [at == len(data) + 1 for at in range(len(steps))])
+
+
+def _searched(shown: StopPhrase, pattern: re.Pattern[str], span: Span | None = None, source: Source | None = None) -> Phrase | None:
+    """A phrase that is a pattern; None where it matches nothing."""
+    from lmqlc.compiler.automata.build import build
+
+    try:
+        automaton = build(Matches(Const(pattern), span), source=source, counters=False)  # a phrase's length is judged by its states alone
     except UnsatisfiableConstraint:
         return None
     live = _live(automaton)
     states = np.where(live, np.arange(len(live)), 0)
     steps = states[automaton.delta[0]][:, automaton.byte_class]
-    pattern, flags = (None, 0) if isinstance(value, str) else (value.pattern, value.flags)
-    return Phrase(StopPhrase(stop.keep, text, pattern, flags), automaton.start, steps.tolist(), automaton.accepts[0].tolist())
+    return Phrase(shown, automaton.start, steps.tolist(), automaton.accepts[0].tolist())
 
 
 def _live(automaton: TextAutomaton) -> npt.NDArray[np.bool_]:

@@ -12,7 +12,8 @@ where a stop's cut depends on them. An ended text is `(ENDED, cut, 0, None)`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ from lmqlc.compiler.masks.first_token import value_behind, values_behind
 from lmqlc.compiler.masks.forms import Mask
 from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.grammar.errors import UnsatisfiableConstraint
+
+if TYPE_CHECKING:
+    from lmqlc.compiler.masks.closing import Closing
 
 State = tuple[int, int, int, Written | None]
 Encode = Callable[[str], list[int]]
@@ -55,6 +59,7 @@ class TokenAutomaton:
         self._masks = core.masks(follow, ends)
         self._eos = ends.union(core.eos.tolist())
         self._cut = fixed_cut(core.automaton.phrases)
+        self._removes = any(not phrase.keep for phrase in core.automaton.phrases)
         self._limit = core.automaton.char_limit or 0
         self._seen: dict[State, Bits] = {}
 
@@ -190,8 +195,17 @@ class TokenAutomaton:
         return q == ENDED or self._final(q, self.core.steps.region(count), room)
 
     def is_closed(self, state: Any) -> bool:
-        """Whether the text is valid and nothing can be added to it."""
-        return self.is_final(state) and not self._choice(cast(State, state))[1]
+        """Whether the text is valid and no continuation gives another: none is allowed, or only a stop that is removed can follow."""
+        if not self.is_final(state):
+            return False
+        q, count, room, written = cast(State, state)
+        return not self._choice((q, count, room, written))[1] or (self._removes and self._closing.closed(q, count, room, written))
+
+    @cached_property
+    def _closing(self) -> Closing:
+        from lmqlc.compiler.masks.closing import Closing
+
+        return Closing(self.core, self.max_tokens)
 
     def stopped(self, state: Any) -> int | None:
         """None while decoding goes on, else the bytes to cut from the end of what was written."""

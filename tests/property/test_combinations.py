@@ -172,11 +172,13 @@ class Oracle:
 
 def walk(constraint_: Any, oracle: Oracle, vocabulary: Vocabulary, budget: int, follow: bytes) -> None:
     """Compare on every sequence of tokens within the budget that has not ended before."""
-    open_states: list[tuple[tuple[int, ...], Any, bool]] = [((), constraint_.start(), False)]
+    open_states: list[tuple[tuple[int, ...], Any, int | None]] = [
+        ((), constraint_.start(), None)
+    ]  # with the length of a text that is closed
     assert constraint_.start() is not None or not oracle.holds((), 0)
     while open_states:
         sequence, state, closed = open_states.pop()
-        assert not (closed and oracle.holds(sequence, sum(len(vocabulary.tokens[i]) for i in sequence)))
+        assert closed is None or not oracle.holds(sequence, sum(len(vocabulary.tokens[i]) for i in sequence))
         length = sum(len(vocabulary.tokens[i]) for i in sequence)
         if state is not None:
             assert constraint_.is_final(state) == oracle.holds(sequence, length), sequence
@@ -184,7 +186,7 @@ def walk(constraint_: Any, oracle: Oracle, vocabulary: Vocabulary, budget: int, 
             assert bool(flags[EOS]) == constraint_.is_final(state)
             if constraint_.is_closed(state):
                 assert constraint_.is_final(state)
-                closed = True  # no text that goes on may be valid
+                closed = length  # no text that goes on may be valid, and a stop may only cut it to this one
         for token in range(1, len(vocabulary)):
             longer = (*sequence, token)
             after = None
@@ -201,6 +203,7 @@ def walk(constraint_: Any, oracle: Oracle, vocabulary: Vocabulary, budget: int, 
             cut = oracle.stop(longer)
             total = length + len(text)
             if cut is not None:
+                assert closed is None or cut == closed
                 assert after is not None and constraint_.stopped(after) == total - cut, (longer, cut)
                 continue
             assert after is not None or not ends

@@ -160,6 +160,24 @@ class Oracle:
         then = self.read(place, self.texts[token_id])
         return isinstance(then, int) or (then is not None and self.can_finish(self.short(then)))
 
+    def becomes_another(self, place: tuple[int, int, int], most: int) -> bool:
+        """Some way on from a valid text, within some more tokens, ends with another text than that."""
+        pending = [(place, 0, most)]
+        while pending:
+            at, grown, left = pending.pop()
+            for token_id, token in self.texts.items() if left else ():
+                if not self.legal(at, token_id):
+                    continue
+                then = self.read(at, token)
+                if isinstance(then, int):
+                    if grown + len(token) - then != self.removed_bytes:
+                        return True
+                elif then is not None:
+                    if self.final(then):
+                        return True
+                    pending.append((then, grown + len(token), left - 1))
+        return False
+
     def agrees(self, token_id: int) -> bool:
         text = self.texts.get(token_id)
         return text is not None and bool(self.follow) and (self.follow.startswith(text) or text.startswith(self.follow))
@@ -180,7 +198,9 @@ def check_state(oracle: Oracle, linked: TokenAutomaton, state: object, place: tu
     final = oracle.final(place)
     assert linked.is_final(state) == final
     legal = [i for i in range(len(expected)) if oracle.legal(place, i)]
-    assert linked.is_closed(state) == (final and not legal)
+    closed = linked.is_closed(state)
+    assert not closed or (final and not oracle.becomes_another(place, 3))
+    assert closed or not final or legal
     assert linked.stopped(state) is None
     for token_id, allowed in enumerate(expected):
         then = linked.advance(state, token_id)

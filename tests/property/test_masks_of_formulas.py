@@ -206,6 +206,17 @@ class Oracle:
                 return False
         return self.stop(then) is not None or self.can_finish(then, left - 1)
 
+    def becomes_another(self, tokens: tuple[int, ...], text: bytes, left: int) -> bool:
+        """Some legal continuation ends with another text."""
+        for token_id in self.texts:
+            if not self.legal(tokens, token_id, left):
+                continue
+            then = (*tokens, token_id)
+            cut, data = self.stop(then), self.data(then)
+            if data[: len(data) - cut] != text if cut is not None else self.final(then) or self.becomes_another(then, text, left - 1):
+                return True
+        return False
+
     def agrees(self, token_id: int) -> bool:
         text = self.texts.get(token_id)
         return bool(self.follow) and text is not None and (self.follow.startswith(text) or text.startswith(self.follow))
@@ -226,7 +237,7 @@ def check_state(oracle: Oracle, linked: TokenAutomaton, state: Any, tokens: tupl
     flags = unpack(linked.mask(state), len(linked.vocabulary.tokens))
     assert [i for i, allowed in enumerate(flags) if allowed] == expected, tokens
     assert linked.is_final(state) == final
-    assert linked.is_closed(state) == (final and not legal)
+    assert linked.is_closed(state) == (final and not oracle.becomes_another(tokens, oracle.data(tokens), left)), tokens
     for token_id in range(len(linked.vocabulary.tokens)):
         then = linked.advance(state, token_id)
         assert (then is not None) == (token_id in expected)
@@ -243,8 +254,14 @@ def check_step(oracle: Oracle, linked: TokenAutomaton, then: Any, tokens: tuple[
 
 
 def check_unbounded(oracle: Oracle, linked: TokenAutomaton, state: Any, tokens: tuple[int, ...]) -> list[int]:
-    """A state without a budget: near texts are allowed, and every allowed token leads to a valid text."""
+    """A state without a budget: near texts are allowed, every allowed token leads to a valid text, and a valid text is closed where no way
+    on gives another one."""
     allowed = []
+    if linked.is_closed(state):
+        assert oracle.final(tokens)
+        assert not oracle.becomes_another(tokens, oracle.data(tokens), 3)
+    elif oracle.final(tokens):
+        check_leads_on(oracle, linked, state, tokens, oracle.data(tokens))
     for token_id in oracle.texts:
         then = linked.advance(state, token_id)
         if oracle.legal(tokens, token_id, 2):
@@ -255,23 +272,30 @@ def check_unbounded(oracle: Oracle, linked: TokenAutomaton, state: Any, tokens: 
     return allowed
 
 
-def check_leads_on(oracle: Oracle, linked: TokenAutomaton, start: Any, tokens: tuple[int, ...]) -> None:
-    """Walk to the nearest end, and judge the text there."""
-    seen, pending = {start}, deque([(start, tokens)])
+def check_leads_on(oracle: Oracle, linked: TokenAutomaton, start: Any, tokens: tuple[int, ...], other: bytes | None = None) -> None:
+    """Walk to the nearest end, and judge the text there. other: a text that does not count as an end."""
+    seen, pending = set[Any](), deque([(start, tokens)])
     while pending:
         state, path = pending.popleft()
-        if linked.stopped(state) is not None:
-            assert linked.stopped(state) == oracle.stop(path)
-            return
-        if linked.is_final(state):
+        cut = linked.stopped(state)
+        data = oracle.data(path)
+        if cut is not None and oracle.stop(path) is None:
+            assert other is not None  # the text that follows a valid one
+            continue
+        if cut is not None:
+            assert cut == oracle.stop(path)
+            if data[: len(data) - cut] != other:
+                return
+            continue
+        if linked.is_final(state) and data != other:
             assert oracle.final(path)
             return
         for token_id in oracle.texts:
             then = linked.advance(state, token_id)
-            if then is not None and then not in seen:
+            if then is not None and (linked.stopped(then) is not None or then not in seen):
                 seen.add(then)
                 pending.append((then, (*path, token_id)))
-    raise AssertionError(f"no way on from {tokens}")
+    raise AssertionError(f"no way on from {tokens}: {oracle.constraint!r} {oracle.texts!r}")
 
 
 LONG = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 500)

@@ -101,7 +101,7 @@ class TestStops:
         assert says('STOPS_AT(X, ".") and len(WORDS(X)) >= 3', "One. Two. Three. Four.") == ("One. Two. Three.", "stop")
 
     def test_a_removed_stop_does_not_count(self) -> None:
-        assert says('STOPS_BEFORE(X, "END") and len(X) <= 3', "abcEND") == ("abc", "stop")
+        assert says('STOPS_BEFORE(X, "END") and len(X) <= 3', "abcEND") == ("abc", "closed")
         assert says('STOPS_BEFORE(X, "END") and not "E" in X', "abcEND") == ("abc", "stop")
 
     def test_an_unmet_condition_does_not_end_at_the_stop(self) -> None:

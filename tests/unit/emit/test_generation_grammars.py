@@ -35,6 +35,11 @@ def fits(linked: LinkedHole, follow: str, text: str) -> bool:
     """Whether a whole text may be written: it is complete, or the hole ends in it, and what follows agrees with the literal."""
     run = TextRun("X", linked, follow)
     taken = run.take(text)
+    while run.reason == "closed" and taken < len(text):  # a grammar may go on with the stop that is removed
+        run.reason, before = None, taken
+        taken += run.take(text[taken:])
+        if taken == before:
+            break
     if run.reason == "follow":
         rest = text[taken:]
         return rest.startswith(follow) or follow.startswith(rest)
