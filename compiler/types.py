@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lmqlc.compiler.automata.operands import show
 from lmqlc.compiler.automata.problems import BAD_TYPE, UNSUPPORTED, error
 from lmqlc.grammar.source import Span
 
@@ -248,7 +249,7 @@ class _Reader:
             raise error(BAD_TYPE, f"a field of {given.__name__} has an unknown type: {problem}", self._span, "define it first") from None
 
     def _bad(self, given: object) -> Exception:
-        name = getattr(given, "__name__", None) or repr(given)
+        name = str(getattr(given, "__name__", None) or show(given))
         return error(BAD_TYPE, f"{name:.80} is no type of a hole", self._span, _HINT)
 
 

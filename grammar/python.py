@@ -26,6 +26,7 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"expected ':'", "end the line with a colon"),
     (r"Maybe you meant '=='", "compare with `==`"),
     (r"cannot assign to", "only names, attributes, items and tuples of them can be assigned to"),
+    (r"surrogate", "write it as an escape, such as `\\\\ud800`, or delete it"),
     (r"invalid character", "replace it by its plain ASCII counterpart"),
     (r"invalid non-printable character", "delete the character"),
     (r"unexpected character after line continuation", "a backslash outside a string must be the last character of its line"),
@@ -61,6 +62,10 @@ def parse(text: str, mode: Literal["exec", "eval"] = "exec") -> ast.Module | ast
         raise Fault("nested too deeply for Python's parser") from None
     except (SystemError, OverflowError) as error:
         raise Fault(f"Python's parser fails on it: {error}") from None
+    except UnicodeEncodeError as error:
+        line, before = text.count("\n", 0, error.start) + 1, text.rfind("\n", 0, error.start)
+        place = line, error.start - before
+        raise Fault("half of a surrogate pair is no character", place, (line, place[1] + 1)) from None
     except ValueError as error:
         raise Fault(str(error)) from None
 

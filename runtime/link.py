@@ -224,7 +224,7 @@ def _key(value: object) -> Hashable | None:
     try:
         key = _frozen(value)
         hash(key)
-    except TypeError:
+    except (TypeError, RecursionError):
         return None
     return key
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -30,6 +30,35 @@ class Atoms:
         """The language of one atom. Raises LmqlCompileError for operands, UnsupportedConstraint for atoms that are not regular."""
         return _RULES[type(atom)](self, atom)
 
+    def union(self, atoms: Sequence[c.Constraint]) -> Node:
+        """The union of some atoms. Texts of one kind become one tree, or one search: the work is that of all their characters together."""
+        texts: dict[type, list[str]] = {}
+        nodes = [self.node(atom) for atom in atoms if not self._add_texts(atom, texts)]
+        for kind, found in texts.items():
+            nodes.append(_OF_TEXTS[kind](self._build, found))
+        return self._build.union(nodes)
+
+    def _add_texts(self, atom: c.Constraint, found: dict[type, list[str]]) -> bool:
+        """Add the texts of an atom that is about whole texts, their beginnings, their ends or their parts; False for other atoms."""
+        if isinstance(atom, c.InSet):
+            options = operands.options(operands.value(atom.options), atom.span)
+            if isinstance(options, tuple):
+                found.setdefault(c.Equals, []).extend(options)
+                return True
+        elif isinstance(atom, c.Equals | c.Contains):
+            given = atom.value if isinstance(atom, c.Equals) else atom.text
+            found.setdefault(type(atom), []).append(operands.text(operands.value(given), _NAMES[type(atom)], atom.span))
+            return True
+        elif isinstance(atom, c.StartsWith | c.EndsWith):
+            found.setdefault(type(atom), []).extend(operands.texts(operands.value(atom.text), _NAMES[type(atom)], atom.span))
+            return True
+        elif isinstance(atom, c.NumberCompare) and atom.kind == "int" and atom.op == "==":
+            number = counts.interval("==", operands.number(operands.value(atom.bound), "int(X)", atom.span))
+            if number is not None:
+                found.setdefault(c.Equals, []).extend(("0", "-0") if number[0] == 0 else (str(number[0]),))
+            return True
+        return False
+
     def _truth(self, atom: c.Truth) -> Node:
         return self._build.anything if operands.value(atom.value) else self._build.empty
 
@@ -37,19 +66,8 @@ class Atoms:
         options = operands.options(operands.value(atom.options), atom.span)
         return substrings(self._build, options) if isinstance(options, str) else words(self._build, options)
 
-    def _equals(self, atom: c.Equals) -> Node:
-        return self._build.literal(operands.text(operands.value(atom.value), "`==` of a hole", atom.span))
-
-    def _contains(self, atom: c.Contains) -> Node:
-        return containing(self._build, operands.text(operands.value(atom.text), "the left side of `in`", atom.span))
-
-    def _starts_with(self, atom: c.StartsWith) -> Node:
-        starts = operands.texts(operands.value(atom.text), "the argument of startswith", atom.span)
-        return self._build.concat(words(self._build, starts), self._build.anything) if starts else self._build.empty
-
-    def _ends_with(self, atom: c.EndsWith) -> Node:
-        ends = operands.texts(operands.value(atom.text), "the argument of endswith", atom.span)
-        return self._build.union(ending(self._build, end) for end in ends)
+    def _of_texts(self, atom: c.Equals | c.Contains | c.StartsWith | c.EndsWith) -> Node:
+        return self.union((atom,))
 
     def _text_is(self, atom: c.TextIs) -> Node:
         build = self._build
@@ -69,6 +87,8 @@ class Atoms:
     def _number_compare(self, atom: c.NumberCompare) -> Node:
         build = self._build
         bound = operands.number(operands.value(atom.bound), f"{atom.kind}(X)", atom.span)
+        if atom.kind == "int" and atom.op == "==":
+            return self.union((atom,))
         if atom.kind == "int":
             return _integers(build, atom.op, bound)
         exact = Decimal(repr(bound)) if isinstance(bound, float) else Decimal(bound)
@@ -104,14 +124,29 @@ def compare(left: int, op: c.Op, right: counts.Number) -> bool:
 
 def _integers(build: Expressions, op: c.Op, bound: counts.Number) -> Node:
     if op == "!=":
-        return build.intersection((numbers.integer(build), build.complement(_integers(build, "==", bound))))
+        found = counts.interval("==", bound)
+        other = build.complement(numbers.integers(build, *found)) if found is not None else build.anything
+        return build.intersection((numbers.integer(build), other))
     found = counts.interval(op, bound)
     return build.empty if found is None else numbers.integers(build, *found)
 
 
+def _starting(build: Expressions, starts: Iterable[str]) -> Node:
+    """The texts that begin with one of some texts."""
+    return build.concat(words(build, starts), build.anything)
+
+
+_OF_TEXTS: dict[type, Callable[[Expressions, Iterable[str]], Node]] = {
+    c.Equals: words, c.Contains: containing, c.StartsWith: _starting, c.EndsWith: ending,
+}  # fmt: skip
+_NAMES: dict[type, str] = {
+    c.Equals: "what a hole is compared with", c.Contains: "the left side of `in`", c.StartsWith: "the argument of startswith",
+    c.EndsWith: "the argument of endswith",
+}  # fmt: skip
+
 _RULES: dict[type, Callable[[Atoms, Any], Node]] = {
-    c.Truth: Atoms._truth, c.InSet: Atoms._in_set, c.Equals: Atoms._equals, c.Contains: Atoms._contains,
-    c.StartsWith: Atoms._starts_with, c.EndsWith: Atoms._ends_with, c.TextIs: Atoms._text_is, c.Matches: Atoms._matches,
+    c.Truth: Atoms._truth, c.InSet: Atoms._in_set, c.Equals: Atoms._of_texts, c.Contains: Atoms._of_texts,
+    c.StartsWith: Atoms._of_texts, c.EndsWith: Atoms._of_texts, c.TextIs: Atoms._text_is, c.Matches: Atoms._matches,
     c.Number: Atoms._number, c.NumberCompare: Atoms._number_compare, c.Count: Atoms._count, c.TypeIs: Atoms._type_is,
     c.Json: Atoms._beyond, c.Grammar: Atoms._beyond, c.Custom: Atoms._beyond, c.Stop: Atoms._stop,
 }  # fmt: skip

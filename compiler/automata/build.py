@@ -16,7 +16,7 @@ from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.formula import conjuncts, regions
 from lmqlc.compiler.automata.limits import MAX_REGIONS, MAX_STATES, LimitExceeded
 from lmqlc.compiler.automata.problems import TOO_LARGE, error
-from lmqlc.compiler.passes.conflict import conflict
+from lmqlc.compiler.passes.conflict import conflict, place
 from lmqlc.compiler.passes.fold import fold
 from lmqlc.compiler.passes.normalize import normalize
 from lmqlc.compiler.passes.stops import split_stops
@@ -44,9 +44,9 @@ def build(constraint: c.Constraint, *, source: Source | None = None, counters: b
         with Expressions() as make:
             return _build(make, constraint, source, counters)
     except LimitExceeded as limit:
-        raise _too_large(_REASONS[limit.what], constraint.span, source) from None
+        raise _too_large(_REASONS[limit.what], place(constraint), source) from None
     except RecursionError:
-        raise _too_large("it is nested too deeply", constraint.span, source) from None
+        raise _too_large("it is nested too deeply", place(constraint), source) from None
     except LmqlCompileError as problem:
         if source is None or problem.source is not None:
             raise
@@ -88,7 +88,10 @@ def _stops(make: Expressions, stops: tuple[c.Stop, ...], source: Source | None) 
     phrases: list[StopPhrase] = []
     for stop in stops:
         for phrase in operands.phrases(operands.value(stop.phrase), stop.span):
-            found[stop.keep].append(stop_phrase(make, phrase, stop, source))
+            node = stop_phrase(make, phrase, stop, source)
+            if node is make.empty:
+                continue  # no text holds it, so nothing ever stops there
+            found[stop.keep].append(node)
             text = phrase if isinstance(phrase, str) else None
             pattern = phrase if isinstance(phrase, re.Pattern) else None
             phrases.append(StopPhrase(stop.keep, text, pattern.pattern if pattern else None, pattern.flags if pattern else 0))

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from lmqlc.compiler.automata.charset import CharSet, category
 from lmqlc.compiler.automata.expression import UNBOUNDED, Expressions, Node
+from lmqlc.compiler.automata.limits import LONGEST_TEXT
 from lmqlc.compiler.constraints import Op, Unit
 
 Number = int | float | Decimal
@@ -30,12 +31,13 @@ def interval(op: Op, bound: Number) -> tuple[int | None, int | None] | None:
     return (above if op == ">=" else below + 1, None)
 
 
-def counts(op: Op, bound: Number) -> Interval | None:
-    """`interval` for counts, which are never negative."""
+def counts(op: Op, bound: Number, never: int = LONGEST_TEXT) -> Interval | None:
+    """`interval` for counts, which are never negative. never: a count that no text has, so that an upper bound from there on is none."""
     found = interval(op, bound)
     if found is None or (found[1] is not None and found[1] < 0):
         return None
-    return max(found[0] or 0, 0), found[1]
+    low, high = max(found[0] or 0, 0), found[1]
+    return low, None if high is None or (high >= never and low < never) else high
 
 
 def count(build: Expressions, unit: Unit, op: Op, bound: Number) -> Node:
@@ -46,6 +48,8 @@ def count(build: Expressions, unit: Unit, op: Op, bound: Number) -> Node:
     if found is None:
         return build.empty
     low, high = found
+    if low >= LONGEST_TEXT:
+        return build.empty
     return {"chars": _characters, "words": _words, "sentences": _sentences}[unit](build, low, high)
 
 

@@ -190,7 +190,7 @@ def _table(rows: Derivatives, node: Node) -> Row:
     assert isinstance(node.data, tuple)
     machine, state = node.data
     assert isinstance(machine, Search)
-    return rows.close([(mask, (to,)) for mask, to in machine.row(state, rows.partition)], rows.build.union)
+    return machine.row(state, rows.partition)
 
 
 RULES: dict[int, Callable[[Derivatives, Node], Row]] = {

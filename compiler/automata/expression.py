@@ -303,7 +303,7 @@ class Expressions:
         """A literal tree: the empty text if `accepting`, or a character of one edge's set and what follows it. The sets are disjoint."""
         args: list[Node] = []
         for chars, then in edges:
-            if then is not self.empty:
+            if then is not self.empty and chars is not self.empty:
                 args += (chars, then)
         if not args:
             return self.epsilon if accepting else self.empty

@@ -28,7 +28,13 @@ COUNTER_THRESHOLD = 16
 
 
 LONGEST_TEXT = 1 << 26
-"""Characters that no text has: an upper bound from here on is none."""
+"""Characters, words and sentences that no text has: an upper bound from here on is none, a lower bound from here on cannot be met."""
+
+MOST_TOKENS = 1 << 40
+"""Tokens that no text takes: an upper bound from here on is none, a lower bound from here on cannot be met."""
+
+MAX_OPTIONS = 200_000
+"""Strings to choose from, and phrases of the stops of one hole."""
 
 
 class LimitExceeded(Exception):

@@ -1,4 +1,4 @@
-"""Ready-made automata for literals: sets of texts as trees, substrings of a text, and texts that contain or end with a text."""
+"""Ready-made automata for literals: sets of texts as trees, substrings of a text, and texts that contain or end with one of some texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from lmqlc.compiler.automata.charset import CharSet
 from lmqlc.compiler.automata.expression import Expressions, Node, Row
+from lmqlc.compiler.automata.operands import writable
 from lmqlc.compiler.automata.partition import Partition
 
 
@@ -83,50 +84,102 @@ def _split(edges: list[dict[str, int]], links: list[int], lengths: list[int], at
 
 
 class Search:
-    """The Knuth-Morris-Pratt automaton of a text. State k: the longest prefix of `text` that ends here has length k.
+    """The automaton of Aho and Corasick (1975) for some texts, none of them empty. A state is the longest beginning of a text that ends
+    here; state 0 is the empty one.
 
-    keep: the automaton of texts that contain `text` anywhere; else of those that end with it.
+    keep: the automaton of texts that contain one of `texts` anywhere; else of those that end with one.
     """
 
-    def __init__(self, build: Expressions, text: str, keep: bool) -> None:
+    def __init__(self, build: Expressions, texts: tuple[str, ...], keep: bool) -> None:
         self._build = build
-        self._text = text
         self._keep = keep
-        self._steps: list[dict[str, int]] = []
-        fail: dict[str, int] = {}
-        for at, character in enumerate((*text, "")):
-            self._steps.append({**fail, character: at + 1} if character else fail)
-            fail = self._steps[fail.get(character, 0) if at else 0]
+        self._next: list[dict[str, int]] = [{}]
+        self._ends = [False]
+        self._fail = [0]
+        for text in texts:
+            self._add(text)
+        self._link()
+        self._rows: dict[int, dict[str, tuple[int, Node]]] = {}
+
+    def _add(self, text: str) -> None:
+        self._build.spend(len(text) >> 1)
+        state = 0
+        for character in text:
+            if self._keep and self._ends[state]:
+                return  # a beginning of it is enough
+            after = self._next[state].get(character)
+            if after is None:
+                after = self._next[state][character] = len(self._next)
+                self._next.append({})
+                self._ends.append(False)
+                self._fail.append(0)
+            state = after
+        self._ends[state] = True
+
+    def _link(self) -> None:
+        """Find the longest proper end of every state that is a state too, shortest first."""
+        order = list(self._next[0].values())
+        for state in order:
+            for character, after in self._next[state].items():
+                order.append(after)
+                at = self._fail[state]
+                while at and character not in self._next[at]:
+                    at = self._fail[at]
+                    self._build.step(1)
+                self._fail[after] = found = self._next[at].get(character, 0)
+                self._ends[after] |= self._ends[found]
 
     def node(self, state: int) -> Node:
-        done = state == len(self._text)
+        done = self._ends[state]
         return self._build.anything if done and self._keep else self._build.table(self, state, done)
 
     def row(self, state: int, partition: Partition) -> Row:
-        steps, rest, row = self._steps[state], partition.full, []
-        for character, to in steps.items():
-            mask = partition.mask(CharSet.single(ord(character)))
-            rest &= ~mask
-            row.append((mask, self.node(to)))
+        row, rest, found = [], partition.full, 0
+        for mask, then in self._row(state, partition).values():
+            rest ^= mask
+            if then is self._build.anything:
+                found |= mask
+            else:
+                row.append((mask, then))
+        if found:
+            row.append((found, self._build.anything))
         return [*row, (rest, self.node(0))] if rest else row
 
+    def _row(self, state: int, partition: Partition) -> dict[str, tuple[int, Node]]:
+        """The moves of a state that do not lead to state 0, by character: those of its longest end, and its own."""
+        pending = []
+        while state not in self._rows:
+            pending.append(state)
+            if state == 0:
+                break
+            state = self._fail[state]
+        for at in reversed(pending):
+            row = dict(self._rows[self._fail[at]]) if at else {}
+            for character, after in self._next[at].items():
+                row[character] = partition.mask(CharSet.single(ord(character))), self.node(after)
+            self._build.spend(len(row) >> 2)
+            self._rows[at] = row
+        return self._rows[pending[0] if pending else state]
 
-def _search(build: Expressions, text: str, keep: bool) -> Node:
-    key = (text, keep)
+
+def _search(build: Expressions, texts: tuple[str, ...], keep: bool) -> Node:
+    key = (texts, keep)
     machine = build.machines.get(key)
     if machine is None:
-        for character in text:
+        for character in set().union(*texts):
             build.chars(CharSet.single(ord(character)))
-        machine = build.machines[key] = Search(build, text, keep)
+        machine = build.machines[key] = Search(build, texts, keep)
     assert isinstance(machine, Search)
     return machine.node(0)
 
 
-def containing(build: Expressions, text: str) -> Node:
-    """The texts with `text` in them."""
-    return _search(build, text, True) if text else build.anything
+def containing(build: Expressions, texts: Iterable[str]) -> Node:
+    """The texts with one of `texts` in them."""
+    found = tuple(dict.fromkeys(filter(writable, texts)))
+    return build.anything if "" in found else _search(build, found, True) if found else build.empty
 
 
-def ending(build: Expressions, text: str) -> Node:
-    """The texts that end with `text`."""
-    return _search(build, text, False) if text else build.anything
+def ending(build: Expressions, texts: Iterable[str]) -> Node:
+    """The texts that end with one of `texts`."""
+    found = tuple(dict.fromkeys(filter(writable, texts)))
+    return build.anything if "" in found else _search(build, found, False) if found else build.empty

@@ -53,7 +53,9 @@ def typed(constraint: c.Constraint) -> c.Constraint:
     schema = operands.value(constraint.schema)
     if schema is None or isinstance(schema, bool | dict | str | int | float | list | tuple):
         return constraint
-    if is_plain_text(schema):
+    with _at(constraint):
+        plain = is_plain_text(schema)
+    if plain:
         message = f"JSON(X, …) takes a schema, or a type with parts, not {getattr(schema, '__name__', schema)!s:.80}"
         raise error(BAD_TYPE, message, constraint.span, "write `type(X) is …` for a plain type")
     return c.TypeIs(constraint.schema, constraint.span)
@@ -70,8 +72,19 @@ def is_regular(constraint: c.Constraint) -> bool:
 def is_external(atom: c.Constraint) -> bool:
     """Whether an atom is beyond the regular fragment."""
     if isinstance(atom, c.TypeIs):
-        return is_recursive(operands.value(atom.type))
+        with _at(atom):
+            return is_recursive(operands.value(atom.type))
     return isinstance(atom, c.Json | c.Grammar | c.Custom)
+
+
+@contextmanager
+def _at(atom: c.TypeIs | c.Json) -> Iterator[None]:
+    """Findings about a type that are raised inside without a place have the atom's."""
+    try:
+        yield
+    except LmqlCompileError as problem:
+        found = [replace(one, span=one.span or atom.span) for one in problem.diagnostics]
+        raise type(problem)(diagnostics=found, source=problem.source) from None
 
 
 def compose(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ def bind(constraint: c.Constraint, values: Sequence[object]) -> c.Constraint:
     An atom with an operand that is OPEN is unknown: once negation stands on atoms only, it becomes true, so that it restricts nothing.
     Iterables are consumed here, once, in a fixed order. Raises LmqlCompileError for operands of the wrong kind.
     """
-    known = [list(value) if isinstance(value, Iterator) else value for value in values]
+    known = [operands.taken(value) for value in values]
     return fold(normalize(_bind(normalize(constraint), known)))
 
 
@@ -66,7 +66,7 @@ def _checked_pattern(value: object, span: Span | None) -> object:
 
 
 _CHECKS: dict[tuple[type, str], Callable[[object, Span | None], object]] = {
-    (c.Truth, "value"): lambda value, _span: bool(value),
+    (c.Truth, "value"): operands.truth,
     (c.InSet, "options"): operands.options,
     (c.Equals, "value"): lambda value, span: operands.text(value, "what a hole is compared with", span),
     (c.Contains, "text"): lambda value, span: operands.text(value, "the left side of `in`", span),
@@ -76,5 +76,7 @@ _CHECKS: dict[tuple[type, str], Callable[[object, Span | None], object]] = {
     (c.NumberCompare, "bound"): lambda value, span: operands.number(value, "a number", span),
     (c.Count, "bound"): lambda value, span: operands.number(value, "a count", span),
     (c.Stop, "phrase"): operands.phrases,
+    (c.Grammar, "grammar"): lambda value, span: operands.text(value, "the grammar of GRAMMAR(X, …)", span),
+    (c.Json, "schema"): operands.schema,
 }
 """What the operand of an atom must be, and the form in which the atom keeps it."""

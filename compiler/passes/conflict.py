@@ -9,11 +9,12 @@ from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.expression import Expressions
 from lmqlc.compiler.automata.formula import conjuncts, regions
 from lmqlc.compiler.automata.limits import LimitExceeded
+from lmqlc.compiler.automata.operands import writable
 from lmqlc.compiler.automata.problems import UNSATISFIABLE, VACUOUS
 from lmqlc.compiler.automata.search import shortest
 from lmqlc.compiler.passes.describe import describe
 from lmqlc.compiler.passes.fold import fold, truth
-from lmqlc.compiler.passes.normalize import normalize, same
+from lmqlc.compiler.passes.normalize import key, normalize
 from lmqlc.compiler.passes.stops import split_stops
 from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import UnsupportedConstraint
@@ -30,11 +31,28 @@ def conflict(constraint: c.Constraint, source: Source | None = None) -> Diagnost
     parts = _core(_parts(constraint), Budget(_CORE_STEPS))
     if len(parts) == 1:
         message = f"no text can meet this condition: {describe(parts[0], source)}"
-        return Diagnostic(UNSATISFIABLE, "error", message, _place(parts[0]) or constraint.span, hint="correct it, or leave it out")
+        return Diagnostic(UNSATISFIABLE, "error", message, place(parts[0]) or place(constraint), hint=_hint(parts[0]))
     shown = " and ".join(describe(part, source) for part in parts)
     message = f"no text can meet these conditions together: {shown}"
-    notes = tuple((f"conflicts with {describe(part, source)}", _place(part)) for part in parts[1:])
-    return Diagnostic(UNSATISFIABLE, "error", message, _place(parts[0]) or constraint.span, notes, "leave one of them out, or relax it")
+    notes = tuple((f"conflicts with {describe(part, source)}", place(part)) for part in parts[1:])
+    return Diagnostic(UNSATISFIABLE, "error", message, place(parts[0]) or place(constraint), notes, "leave one of them out, or relax it")
+
+
+def _hint(part: c.Constraint) -> str:
+    found = next((text for text in _texts(part) if not writable(text)), None)
+    if found is None:
+        return "correct it, or leave it out"
+    code = next(ord(character) for character in found if not writable(character))
+    return f"no text can hold U+{code:04X}, half of a surrogate pair: write the whole character"
+
+
+def _texts(part: c.Constraint) -> Iterator[str]:
+    """Strings among the operands of an atom."""
+    for name in part.__slots__:
+        operand = getattr(part, name)
+        if isinstance(operand, c.Const):
+            several = operand.value if isinstance(operand.value, list | tuple) else (operand.value,)
+            yield from (value for value in several if isinstance(value, str))
 
 
 def vacuous(constraint: c.Constraint, source: Source | None = None) -> list[Diagnostic]:
@@ -43,22 +61,16 @@ def vacuous(constraint: c.Constraint, source: Source | None = None) -> list[Diag
     for part in _parts(constraint):
         if truth(part) is None and _always(part):
             message = f"this condition always holds: {describe(part, source)}"
-            found.append(Diagnostic(VACUOUS, "warning", message, _place(part), hint="leave it out, or correct it"))
+            found.append(Diagnostic(VACUOUS, "warning", message, place(part), hint="leave it out, or correct it"))
     return found
 
 
 def _parts(constraint: c.Constraint) -> list[c.Constraint]:
     """The conjuncts of a formula without its stops, as they were written; those that say the same once."""
     rest, _ = split_stops(normalize(constraint))
-    wanted = list(rest.args) if isinstance(rest, c.And) else [rest]
-    found: list[c.Constraint] = []
-    for part in _conjuncts(constraint):
-        normal = normalize(part)
-        at = next((number for number, one in enumerate(wanted) if same(one, normal)), None)
-        if at is not None:
-            del wanted[at]
-            found.append(part)
-    return [*found, *wanted]
+    wanted = {key(part): part for part in (rest.args if isinstance(rest, c.And) else (rest,))}
+    written = [part for part in _conjuncts(constraint) if wanted.pop(key(normalize(part)), None) is not None]
+    return [*written, *wanted.values()]
 
 
 def _conjuncts(constraint: c.Constraint) -> Iterator[c.Constraint]:
@@ -75,8 +87,15 @@ def _conjuncts(constraint: c.Constraint) -> Iterator[c.Constraint]:
         yield constraint
 
 
-def _place(part: c.Constraint) -> Span | None:
-    return part.span or (_place(part.arg) if isinstance(part, c.Not) else None)
+def place(part: c.Constraint) -> Span | None:
+    """Where a part of a formula stands; that of its first part which has a place, where it has none itself."""
+    pending = [part]
+    while pending:
+        at = pending.pop()
+        if at.span is not None:
+            return at.span
+        pending += (at.arg,) if isinstance(at, c.Not) else at.args[::-1] if isinstance(at, c.And | c.Or) else ()
+    return None
 
 
 def _always(part: c.Constraint) -> bool:

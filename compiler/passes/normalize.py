@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 from lmqlc.compiler import constraints as c
 
 _OPPOSITE: dict[c.Op, c.Op] = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
@@ -31,32 +34,42 @@ def _unordered(bound: c.Operand) -> bool:
 
 
 def _join(kind: type[c.And] | type[c.Or], args: list[c.Constraint], whole: c.And | c.Or) -> c.Constraint:
-    found: list[c.Constraint] = []
+    found: dict[object, c.Constraint] = {}
     for arg in args:
         for part in arg.args if isinstance(arg, kind) else (arg,):
-            if not any(same(part, other) for other in found):
-                found.append(part)
-    return found[0] if len(found) == 1 else kind(tuple(found), whole.span)
+            found.setdefault(key(part), part)
+    parts = tuple(found.values())
+    return parts[0] if len(parts) == 1 else kind(parts, whole.span)
 
 
-def same(left: c.Constraint, right: c.Constraint) -> bool:
-    """Whether two parts say the same, wherever they stand. Operands of different types differ: `1` is not `True`."""
-    return type(left) is type(right) and _key(left) == _key(right)
-
-
-def _key(part: c.Constraint) -> object:
+def key(part: c.Constraint) -> Hashable:
+    """Equal for parts that say the same, wherever they stand. Operands of different types differ: `1` is not `True`."""
     if isinstance(part, (c.And, c.Or)):
-        return tuple((type(arg), _key(arg)) for arg in part.args)
+        return type(part), tuple(map(key, part.args))
     if isinstance(part, c.Not):
-        return type(part.arg), _key(part.arg)
-    fields = [getattr(part, name) for name in part.__slots__ if name not in ("span", "pattern_span")]
-    return tuple((type(f), _value_key(f.value)) if isinstance(f, c.Const) else f for f in fields)
+        return c.Not, key(part.arg)
+    return type(part), tuple(_field_key(getattr(part, name)) for name in part.__slots__ if name not in ("span", "pattern_span"))
 
 
-def _value_key(value: object) -> object:
+def _field_key(field: object) -> Hashable:
+    if isinstance(field, c.Const):
+        return c.Const, _value_key(field.value, _DEEPEST)
+    if isinstance(field, tuple):
+        return tuple(map(_field_key, field))
+    return field
+
+
+_DEEPEST = 6
+"""Containers in containers that are compared by what they hold; deeper ones are only equal to themselves."""
+
+
+def _value_key(value: Any, deeper: int) -> Hashable:
     """Equal for values that mean the same in a constraint: plain values by what they are, anything else by its identity."""
-    if isinstance(value, (list, tuple)):
-        return type(value), tuple(map(_value_key, value))
-    if isinstance(value, (str, bytes, int, float)) or value is None:
-        return type(value), repr(value)
-    return type(value), id(value)
+    kind = type(value)
+    if kind in (str, bytes, int, bool) or value is None:
+        return kind, value
+    if kind is float:
+        return kind, repr(value)  # NaN is itself here, and -0.0 is not 0.0
+    if isinstance(value, list | tuple) and deeper:
+        return kind, tuple(_value_key(item, deeper - 1) for item in value)
+    return kind, id(value)

@@ -41,7 +41,7 @@ def stop_texts(constraint: c.Constraint) -> tuple[StopPhrase, ...]:
     """The stop phrases of a constraint without slots, as they are shown."""
     found: list[StopPhrase] = []
     for stop in _stops_in(constraint):
-        for phrase in operands.phrases(operands.value(stop.phrase), stop.span):
+        for phrase in filter(operands.writable, operands.phrases(operands.value(stop.phrase), stop.span)):
             pattern = None if isinstance(phrase, str) else phrase
             text = phrase if isinstance(phrase, str) else None
             found.append(StopPhrase(stop.keep, text, pattern.pattern if pattern else None, pattern.flags if pattern else 0))
