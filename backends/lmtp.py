@@ -108,8 +108,8 @@ class LmtpSession:
             def encode(text: str) -> list[int]:
                 return tokenizer.encode(text, first=False)
 
-            budget = request.budget.tokens
-            constraint, phrases = link(language, vocabulary, max_tokens=budget, follow=request.follow, encode=encode), language.phrases
+            linked = link(language, vocabulary, follow=request.follow, encode=encode)
+            constraint, phrases = linked.within(request.budget.tokens), language.phrases
         prompt = list(request.prompt)
         heal = Healed(*taken_back(vocabulary, prompt[len(prompt) - request.healable :])) if request.healable else Healed(0, b"")
         hole = HoleRun(request.name, vocabulary, constraint, request.budget, phrases, heal.text)

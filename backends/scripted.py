@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lmqlc.backends.base import Level, Logits, ModelSpec, Progress, SessionUsage, Tokenizer, Vocabulary
 from lmqlc.backends.byte_tokenizer import ByteTokenizer
+from lmqlc.backends.prefix_tree import Node, PrefixTree
 from lmqlc.backends.script import ScriptPosition
 from lmqlc.grammar.errors import LmqlError
 
@@ -50,7 +51,7 @@ class ScriptedSession:
     def __init__(self, backend: _UnlearnedBackend) -> None:
         self._backend = backend
         self._usage = SessionUsage()
-        self._seen: list[tuple[int, ...]] = []
+        self._seen: PrefixTree[list[Node[Any]]] = PrefixTree()
         self._position = backend.position()
         self._taken: dict[tuple[int, ...], bytes] = {}  # what was taken back from prompts, by what is left of them
 
@@ -86,14 +87,23 @@ class ScriptedSession:
         self._backend.calls.append(Call(kind, tuple(asked), start))
         self._usage.forward_passes += 1
         for sequence in asked:
-            reused = min(max((common_prefix(sequence, old) for old in self._seen), default=0), len(sequence) - 1)
+            reused = self._reused([*sequence])
             self._usage.tokens_reused += reused
             self._usage.tokens_computed += len(sequence) - reused
-            self._seen.append(sequence)
         return asked
 
+    def _reused(self, sequence: list[int]) -> int:
+        """How many ids of a sequence some earlier one began with; it is one of those from now on."""
+        before = max(0, len(sequence) - 1)
+        reused, shorter = self._seen.longest(sequence, before)[1], self._seen.whole(sequence, before)
+        place: list[Node[Any]] = []
+        place.append(self._seen.put(sequence, place)[0])
+        if shorter is not None:
+            self._seen.drop(shorter[0])  # all of it is in this one
+        return reused
+
     async def close(self) -> None:
-        self._seen.clear()
+        self._seen = PrefixTree()
 
 
 class _UnlearnedBackend:
@@ -200,18 +210,6 @@ class RandomBackend(_UnlearnedBackend):
         digest = hashlib.sha256(self._seed.to_bytes(16, "little", signed=True) + np.array(sequence, dtype="<i8").tobytes()).digest()
         generator = np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))
         return np.array(generator.normal(scale=2.0, size=len(self.vocabulary)), dtype=np.float32)
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many ids two sequences of one type begin with in common."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def log_softmax(row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

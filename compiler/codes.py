@@ -36,6 +36,7 @@ CODES: dict[str, str] = {
     "L0703": "warning: something that Python's compiler doubts",
     "L0800": "any other error of a run",
     "L0801": "a constraint that could only be checked does not hold",
-    "L0802": "a prompt that does not fit the model's context window",
+    "L0802": "a prompt that leaves a hole no room",
+    "L0803": "the run's tokens are used up before its `return`",
     "L0901": "a test that cannot be read",
 }

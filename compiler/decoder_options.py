@@ -45,7 +45,7 @@ COMMON: Mapping[str, Kind] = {
     "chunksize": LIMIT,
     "fast_forward": SWITCH,
     "frequency_penalty": OFFSET,
-    "max_len": COUNT,
+    "max_len": LIMIT,
     "max_tokens": LIMIT,
     "max_total_tokens": LIMIT,
     "presence_penalty": OFFSET,

@@ -63,7 +63,18 @@ class StreamBroken(BackendUnavailable):
 
 
 class ContextOverflow(LmqlError):
-    """The prompt does not fit the model's context window."""
+    """The prompt leaves no room for a hole: in the model's context window, or within `max_len`."""
+
+
+class RunEnded(LmqlError):
+    """A bound of the whole run (the context window, `max_len`, `max_total_tokens`) ended a program before its `return`.
+
+    `result` is what it had produced: of the likeliest branch, where there are several; `results` those of all.
+    """
+
+    results: tuple[Any, ...] = ()
+    end: Any = None
+    """Where and why, as the runtime knows it."""
 
 
 class DeadlineExceeded(LmqlError, TimeoutError):

@@ -19,6 +19,7 @@ from lmqlc.grammar.errors import LmqlError
 
 FILE = "pyproject.toml"
 _MOST_BYTES = 1 << 20
+_LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ SETTINGS = (
     Setting("endpoint", "LMQLC_ENDPOINT", "text", "localhost:8080", "where models are served that a program names without a place"),
     Setting("cache", "LMQLC_CACHE", "path", "~/.cache/lmqlc", 'the folder of compiled constraints; "off" for none'),
     Setting("test-model", "LMQLC_TEST_MODEL", "text", "that of `model`", "the model of tests that name none"),
+    Setting("max-tokens", "LMQLC_MAX_TOKENS", "number", "2048", "tokens of a hole that nothing bounds"),
     Setting("line-length", "LMQLC_LINE_LENGTH", "number", "120", "characters of a line of `lmqlc fmt`"),
 )
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
@@ -139,7 +141,7 @@ def _checked(setting: Setting, value: object, place: str, file: Path | None) -> 
     """A value as text; a path in a file counts from the file's folder."""
     if setting.kind == "number":
         text = str(value)
-        if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not 0 < int(text) < 10_000:
+        if isinstance(value, bool) or not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) <= _LARGEST:
             raise LmqlError(f"{place} is a whole number above 0, not {value!r}")
         return text
     if not isinstance(value, str) or not value.strip() or "\0" in value:

@@ -10,6 +10,7 @@ from lmqlc.grammar.errors import (
     LmqlError,
     LmqlSyntaxError,
     ModelNotFound,
+    RunEnded,
     UnsatisfiableConstraint,
     UnsupportedConstraint,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "LmqlError",
     "LmqlSyntaxError",
     "ModelNotFound",
+    "RunEnded",
     "UnsatisfiableConstraint",
     "UnsupportedConstraint",
 ]

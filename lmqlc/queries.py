@@ -135,7 +135,7 @@ class F:
 
     async def results(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], writer: OutputWriter | None = None) -> list[Result]:
         """The results of every branch; `writer` is told the events too."""
-        settings = Settings(default_model=default_model)
+        settings = Settings(default_model=default_model, gives_value=True)
         return await run_program(
             self.program, args, {**self._settings, **kwargs}, settings if writer is None else settings.listening(writer)
         )

@@ -22,12 +22,13 @@ import click
 
 from lmqlc.api import CompiledQuery, compile_source_to_query, load
 from lmqlc.compiler.ir import Program
-from lmqlc.grammar.errors import ContextOverflow, DeadlineExceeded, LmqlError
+from lmqlc.grammar.errors import ContextOverflow, DeadlineExceeded, LmqlError, RunEnded
 from lmqlc.output import as_json as results_as_json
 from lmqlc.output import as_text
 from lmqlc.queries import run_program, settings_of
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.run import Settings
+from lmqlc.runtime.verbose import warn
 from lmqlc.terminal import ProgressLine, TerminalWriter, uses_colour
 from lmqlc.tracebacks import ProgramFailed, at_fault
 
@@ -56,6 +57,7 @@ def run_command(
     progress = ProgressLine(sys.stderr)
     shows = sys.stderr.isatty() if stream is None else stream
     shown = sys.stderr if shows else io.StringIO()
+    warnings: list[str] = []
     writer = TerminalWriter(shown, colour=uses_colour(shown))
     settings = replace(
         settings_of(compiled),
@@ -65,10 +67,14 @@ def run_command(
         writers=(writer,),
         progress=progress,
         certificate=certificate,
+        warn=warnings.append,
     )
     ready = time.perf_counter()
     try:
         results = _run(program, arguments, settings)
+    except RunEnded as error:
+        _show(error.results, as_json=as_json)
+        raise
     except (KeyboardInterrupt, DeadlineExceeded, ContextOverflow):
         writer.close()
         if isinstance(shown, io.StringIO):
@@ -77,11 +83,18 @@ def run_command(
     finally:
         progress.close()
         writer.close()
-    text = results_as_json(results) if as_json else as_text(results)
-    if text:
-        print(text)
+        for message in warnings:
+            warn(message)
+    _show(results, as_json=as_json)
     if timed:
         print(_costs(results, ready - started), file=sys.stderr)
+
+
+def _show(results: Sequence[Result], *, as_json: bool) -> None:
+    """Print what a run gave."""
+    text = results_as_json(results) if as_json else as_text(results)
+    if text:
+        print(text, flush=True)
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:

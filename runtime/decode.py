@@ -16,7 +16,6 @@ from lmqlc.compiler.masks.hole import HoleRun, Written
 from lmqlc.compiler.masks.request import DecodesHoles
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.budget import EndOfRun
 from lmqlc.runtime.decode_text import decode_text
 from lmqlc.runtime.decoders.base import Told
 from lmqlc.runtime.elsewhere import fill_elsewhere, hole_request
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 async def decode_hole(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type: object, decorators: Sequence[object]) -> Any:
     """Decode a hole after the prompt as it stands, and give its value.
 
-    Raises UnsatisfiableConstraint and ContextOverflow before the model is called, EndOfRun where the run's length is reached.
+    Raises UnsatisfiableConstraint and ContextOverflow before the model is called, EndOfRun where a bound of the run is reached.
     """
     at.run.reach_hole(at.effects)
     with at_hole(hole.span, at.program.source):
@@ -67,12 +66,13 @@ async def _open(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type
     """A hole ready to be decoded after the prompt as it stands."""
     tokenizer = at.prompt.reader(await at.run.tokenizer())
     ids = at.prompt.ids(tokenizer)
-    budget = await at.budget(hole, ids)
     constraint = whole_constraint(hole.constraint, slots, hole_type)
     kind = number_kind(constraint)
     leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
-    place = Place(budget.tokens, hole.follow, leading, at.program.source)
+    place = Place(None, hole.follow, leading, at.program.source)
     linked = await _link(at, hole, constraint, place)
+    budget = await at.budget(hole, ids, linked.longest)
+    linked = linked.within(budget.tokens)
     await at.run.require_masks(hole, linked)
     heals = at.run.decoder.token_healing and not linked.elsewhere
     taken, heal = at.prompt.taken_back(tokenizer) if heals else (0, b"")
@@ -177,9 +177,10 @@ async def _conclude(
         at.prompt.append_text(text, f"hole `{hole.name}`")
     if decoding.reason is None:
         raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
-    result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, healed=decoding.healed)
+    budget = decoding.budget
+    result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, healed=decoding.healed, bound=budget.bound)
     at.finished(result, shown.rest(written.text))
-    if decoding.reason == "length":
+    if decoding.reason == "length" and budget.ends_run:
         at.bind(hole.name, value)
-        raise EndOfRun
+        raise at.ended(hole.name, budget.bound)
     return value

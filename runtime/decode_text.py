@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from lmqlc.backends.text import TextAbilities, TextBackend, TextPrompt, TextRequ
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.compiler.masks.certain import CertainText
-from lmqlc.compiler.masks.hole import Budget
+from lmqlc.compiler.masks.hole import Bound, Budget
 from lmqlc.grammar.errors import LmqlError, UnsatisfiableConstraint, UnsupportedConstraint
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.budget import EndOfRun
+from lmqlc.runtime.budget import Prompted, hole_budget, unbounded_tokens
 from lmqlc.runtime.hole_values import takes_space, value_of
 from lmqlc.runtime.link import Place, number_kind
 from lmqlc.runtime.results import HoleResult, TokenResult
@@ -102,7 +103,8 @@ async def _ask(
         for function in listeners:
             await deco.call(function, shown.so_far if run.reason is None else run.final, at)
 
-    asked = _asked(at, backend, prompt, abilities, demand)
+    asked = _asked(at, run.name, backend, prompt, abilities, demand)
+    run.budget = asked.budget
     answer, before = TextAnswer(session, run, asked, told), usage.tokens
     try:
         await answer.fill()
@@ -111,9 +113,9 @@ async def _ask(
         usage.forced += sum(token.forced for token in run.tokens)
 
 
-def _asked(at: Interpreter, backend: TextBackend, prompt: TextPrompt, abilities: TextAbilities, demand: Demand) -> Asked:
+def _asked(at: Interpreter, name: str, backend: TextBackend, prompt: TextPrompt, abilities: TextAbilities, demand: Demand) -> Asked:
     decoder, plan = at.run.decoder, plan_of(demand, abilities)
-    budget = _budget(at, demand.limit, abilities.room)
+    budget = _budget(at, name, demand, abilities.room)
     random = np.random.default_rng(at.run.seed_of(at.branch, len(at.log.holes)))
     chunk = decoder.chunksize if abilities.continues else None
     request = TextRequest(
@@ -128,18 +130,28 @@ def _asked(at: Interpreter, backend: TextBackend, prompt: TextPrompt, abilities:
     return Asked(demand, plan, abilities, request, budget, chunk, backend.tokenizer, random)
 
 
-def _budget(at: Interpreter, limit: int | None, room: int | None) -> Budget:
-    """How many tokens a hole may have. `max_len` bounds those that the run has decoded: what a prompt takes is the server's to know."""
-    decoder = at.run.decoder
-    left = decoder.max_len - at.log.usage.tokens
-    allowed = at.left()
-    left = left if allowed is None else min(left, allowed)
-    if left <= 0:
-        raise EndOfRun
-    budget = Budget(left if room is None else min(left, room), "length")
-    if decoder.max_tokens is not None and decoder.max_tokens < budget.tokens:
-        budget = Budget(decoder.max_tokens, "budget")
-    return Budget(limit, "closed") if limit is not None and limit <= budget.tokens else budget
+def _budget(at: Interpreter, name: str, demand: Demand, room: int | None) -> Budget:
+    """How many tokens a hole may have. room: what the server says that its window has left, None where it says nothing.
+
+    `max_len` bounds the whole sequence where the model's tokenizer is known, else the tokens that the run has decoded: what a prompt takes
+    is the server's to know. Where the server does not say how much room there is, no hole is asked for more than what one has by itself.
+    """
+    before = _prompt_tokens(at)
+    limits, longest = at.limits(), demand.linked.longest
+    limits = replace(limits, context=None if room is None else before + room)
+    if longest is not None and (room is None or longest < unbounded_tokens()):
+        longest = None  # a server may say more than the hole takes
+    prompted = Prompted(before, bool(at.log.usage.tokens))
+    budget = hole_budget(name, limits, prompted, longest if demand.limit is None else demand.limit)
+    return Budget(demand.limit, "closed") if demand.limit is not None and demand.limit <= budget.tokens else budget
+
+
+def _prompt_tokens(at: Interpreter) -> int:
+    """The tokens before a hole, as far as they are known: they are counted only where somebody asks."""
+    tokenizer = None if at.run.opened is None else at.run.opened.tokenizer
+    if at.run.decoder.max_len is None or tokenizer is None:
+        return at.log.usage.tokens
+    return len(tokenizer.prefix()) + len(tokenizer.encode(at.prompt.text, first=True))
 
 
 async def _conclude(at: Interpreter, run: TextRun, shown: CertainText, final: tuple[str, Any], decorators: Sequence[object]) -> Any:
@@ -148,8 +160,9 @@ async def _conclude(at: Interpreter, run: TextRun, shown: CertainText, final: tu
     at.prompt.append_text(run.final if text == final[0] else text)
     if run.reason is None:
         raise LmqlError(f"the server left hole `{run.name}` unfinished")
-    at.finished(HoleResult(run.name, text, value, tuple(run.tokens), run.reason), shown.rest(run.final))
-    if run.reason == "length":
+    bound: Bound = "" if run.budget is None else run.budget.bound
+    at.finished(HoleResult(run.name, text, value, tuple(run.tokens), run.reason, bound=bound), shown.rest(run.final))
+    if run.reason == "length" and run.budget is not None and run.budget.ends_run:
         at.bind(run.name, value)
-        raise EndOfRun
+        raise at.ended(run.name, bound)
     return value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lmqlc.compiler.ir import Program
-from lmqlc.runtime.budget import EndOfRun
+from lmqlc.runtime.budget import EndOfRun, gives_value
 from lmqlc.runtime.deadline import GRACE
 from lmqlc.runtime.effects import Effects, environment_copies, outside
 from lmqlc.runtime.interpreter import Interpreter
@@ -32,8 +32,8 @@ async def execute(
     """Run a program with these globals; the results of its branches, likeliest first.
 
     arguments: what the caller gave, for certificates; without it, the values of the program's free names.
-    An exception of the program comes out unchanged. What the run had produced is on it: `result` of an LmqlError, `lmql_result` of any
-    other exception that takes attributes.
+    Raises RunEnded where the run's bounds ended every branch before its `return`. An exception of the program comes out unchanged. What the
+    run had produced is on it: `result` of an LmqlError, `lmql_result` of any other exception that takes attributes.
     """
     if arguments is None:
         arguments = {name: environment[name] for name in program.parameters if name in environment}
@@ -56,6 +56,7 @@ async def _results(run: Run, program: Program, environment: dict[str, Any]) -> l
     branches = _Branches(run, program, environment)
     try:
         results = await run.deadline.keep(branches.results(), branches.partial)
+        branches.check_ends(results)
         run.emit(RunEnd(tuple(results), outcome(results)))
         await run.drain()
     finally:
@@ -72,6 +73,7 @@ class _Branches:
         self._started = time.perf_counter()
         self._tasks: list[asyncio.Task[Result]] = []
         self._effects: Effects | None = None
+        self._ends: dict[int, EndOfRun] = {}
         self._globals: Callable[[], dict[str, Any]] = lambda: environment
         if run.may_branch(program):
             from lmqlc.compiler.code import names_in
@@ -98,6 +100,19 @@ class _Branches:
         for result in results:
             self._count(result)  # what branches cost that ended later counts too
         return sorted(results, key=lambda result: math.inf if math.isnan(result.score) else -result.score)
+
+    def check_ends(self, results: Sequence[Result]) -> None:
+        """Show why branches ended before their program did. Raises RunEnded where all have, and none came to its `return`."""
+        ends = [self._ends.get(id(result)) for result in results]
+        expects = self._run.settings.gives_value or gives_value(self._program)
+        if expects and all(ends) and not any(result.returned for result in results):
+            assert ends[0] is not None
+            error = ends[0].error(results[0])
+            error.results = tuple(results)
+            raise error
+        for result in results:
+            for message in result.warnings:
+                self._run.warn(message)
 
     async def _found(self) -> list[Result]:
         """The results of a decoder that searches, in its own order."""
@@ -140,9 +155,7 @@ class _Branches:
     async def _branch(self, number: int, effects: Effects | None) -> Result:
         interpreter = Interpreter(self._run, self._program, branch=number, effects=effects)
         try:
-            await interpreter.execute(dict(self._globals()))
-        except EndOfRun:
-            interpreter.log.finish_reason = "length"
+            await interpreter.run_to_end(dict(self._globals()))
         except BaseException as error:
             attach(error, self._complete(interpreter))
             raise
@@ -153,7 +166,10 @@ class _Branches:
     def _complete(self, interpreter: Interpreter) -> Result:
         """The branch's result, with what it cost; passes, positions and seconds are those of the whole run."""
         result = interpreter.log
-        result.prompt = interpreter.prompt.text
+        end = interpreter.end
+        result.prompt = interpreter.prompt.text if end is None or end.text is None else end.text
+        if end is not None:
+            self._ends[id(result)] = end
         if interpreter.returned is not None:
             result.returned, result.value = True, interpreter.returned[0]
         return self._count(result)

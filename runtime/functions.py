@@ -9,13 +9,13 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from lmqlc.compiler.ir import Program
-from lmqlc.grammar.errors import LmqlCompileError
+from lmqlc.grammar.errors import LmqlCompileError, RunEnded
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.arguments import ArgumentError, bind_arguments, environment_for
 from lmqlc.runtime.decoders import taken, takes
@@ -102,10 +102,12 @@ class QueryFunction:
         bound = self.__signature__.bind(*args, **own)
         bound.apply_defaults()
         settings = settings if writer is None else settings.listening(writer)
-        results = await execute(self.program, environment, settings, bound.arguments)
-        outer = CURRENT.get()
-        if outer is not None:
-            outer.spent.tokens += sum(result.usage.tokens + result.usage.forced for result in results)
+        try:
+            results = await execute(self.program, environment, settings, bound.arguments)
+        except RunEnded as error:
+            _spend(error.results)
+            raise
+        _spend(results)
         return results
 
     def _split(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -119,8 +121,15 @@ class QueryFunction:
         settings = settings_with(self.settings, given)
         outer = CURRENT.get()
         if outer is not None:
-            settings = replace(settings, default_model=outer.run.chosen_model, left=outer.left())
+            settings = replace(settings, default_model=outer.run.chosen_model, left=outer.left(), warn=outer.run.warn)
         return settings
+
+
+def _spend(results: Sequence[Result]) -> None:
+    """Count what a query cost for the one that called it."""
+    outer = CURRENT.get()
+    if outer is not None:
+        outer.spent.tokens += sum(result.usage.tokens + result.usage.forced for result in results)
 
 
 def settings_with(settings: Settings, given: Mapping[str, Any]) -> Settings:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from lmqlc.compiler.constraints import OPEN, TRUE
 from lmqlc.compiler.ir import HoleIR, Program
-from lmqlc.compiler.masks.hole import Budget
-from lmqlc.grammar.errors import ConstraintViolated
+from lmqlc.compiler.masks.hole import Bound, Budget
+from lmqlc.grammar.errors import ConstraintViolated, RunEnded
 from lmqlc.runtime import decorators as deco
-from lmqlc.runtime.budget import Limits, Spent, hole_budget
+from lmqlc.runtime.budget import EndOfRun, Limits, Prompted, Spent, gives_value, hole_budget, why_cut, why_ended
 from lmqlc.runtime.decode import decode_hole
 from lmqlc.runtime.effects import Effects
 from lmqlc.runtime.hole_values import typed_value
@@ -23,7 +23,7 @@ from lmqlc.runtime.link import whole_constraint
 from lmqlc.runtime.nested import QueryCall, as_call
 from lmqlc.runtime.options import decode_options
 from lmqlc.runtime.problems import at_hole
-from lmqlc.runtime.prompt import Prompt
+from lmqlc.runtime.prompt import Mark, Prompt
 from lmqlc.runtime.recorded import RecordedCalls
 from lmqlc.runtime.results import HoleResult, Result
 from lmqlc.runtime.run import Run
@@ -73,6 +73,7 @@ class Interpreter(RecordedCalls):
         if run.first is None:
             run.first = self
         self.spent: Spent = outer.spent if outer else Spent()
+        self.end: EndOfRun | None = None
         self._began: tuple[tuple[int, ...], float] = ((), 0.0)
         self._began_text = ""
 
@@ -89,6 +90,21 @@ class Interpreter(RecordedCalls):
             await entry_for(self.program, environment, code)(self)
         finally:
             CURRENT.reset(token)
+
+    async def run_to_end(self, environment: dict[str, Any]) -> None:
+        """`execute` for the outermost program: where bounds of the run end it, that is its finish reason, and why is in `end`."""
+        try:
+            await self.execute(environment)
+        except EndOfRun as end:
+            self.end = end
+        except RunEnded as error:
+            if not isinstance(error.end, EndOfRun) or (error.end.log is not self.log and self.left() != 0):
+                raise  # another run's, which this one called
+            self.end = error.end
+        if self.end is None:
+            return
+        self.log.finish_reason = "length"
+        self.log.warnings.append(self.end.message)
 
     def configure(self, decoder: str, arguments: dict[str, object]) -> None:
         """The header. A nested query's has no effect: one decoder decodes the whole run."""
@@ -154,11 +170,27 @@ class Interpreter(RecordedCalls):
         meant = [choice for choice in choices if str(choice) == given]
         return self.bind(hole.name, await self._replace(hole, given, type, ready, meant))
 
-    async def budget(self, hole: HoleIR, ids: Sequence[int]) -> Budget:
-        """How many tokens a hole may have after these ids. Raises ContextOverflow and EndOfRun where it is none."""
-        decoder, backend = self.run.decoder, await self.run.backend()
-        limits = Limits(decoder.max_len, decoder.max_tokens, self.left(), backend.context_length)
-        return hole_budget(hole.name, len(ids), limits, lambda: self.prompt.largest_parts(backend.tokenizer))
+    async def budget(self, hole: HoleIR, ids: Sequence[int], longest: int | None) -> Budget:
+        """How many tokens a hole may have after these ids. longest: the most that its text may take, None where it has no bound.
+
+        Raises ContextOverflow and EndOfRun where it is none.
+        """
+        backend = await self.run.backend()
+        several = self.path is not None or self.run.decoder.n > 1
+        prompted = Prompted(len(ids), self._has_decoded(), several, lambda: self.prompt.largest_parts(backend.tokenizer))
+        return hole_budget(hole.name, self.limits(), prompted, longest)
+
+    def limits(self) -> Limits:
+        """What bounds the tokens of the next hole."""
+        decoder = self.run.decoder
+        return Limits(decoder.max_len, decoder.max_tokens, self.left(), getattr(self.run.opened, "context_length", None))
+
+    def ended(self, name: str, bound: Bound) -> EndOfRun:
+        """The end of the run in a hole, to be raised."""
+        return EndOfRun(why_ended(name, bound, self.limits()))
+
+    def _has_decoded(self) -> bool:
+        return bool(self.log.usage.tokens or self.log.usage.forced or self.spent.tokens)
 
     def left(self) -> int | None:
         """How many tokens the branch may still decode, in its holes and in the queries that it calls; None: any number. Each of the n
@@ -230,8 +262,15 @@ class Interpreter(RecordedCalls):
         complete = replace(result, prompt_ids=ids, prompt_text=self._began_text, seconds=time.perf_counter() - started)
         self.log.holes.append(complete)
         self.emit(HoleEnd(complete, rest))
+        if complete.bound == "default" and complete.finish_reason == "length":
+            self._warn(why_cut(complete.name, complete.count))
         if self.path is None:  # others are told of once their branch is a result
             tell(self.run, complete, self.branch)
+
+    def _warn(self, message: str) -> None:
+        self.log.warnings.append(message)
+        if self.path is None:
+            self.run.warn(message)
 
     async def _ready(self) -> None:
         """Load the model of a program with holes before anything is shown."""
@@ -252,11 +291,18 @@ class Interpreter(RecordedCalls):
     async def _nest(self, hole: HoleIR, call: QueryCall, slots: tuple[Any, ...], decorators: Sequence[object]) -> Any:
         """Run a query in the place of a hole. Where it returns a value, only that stays in the prompt; else everything it wrote.
 
-        Raises ConstraintViolated where that does not meet the hole's own condition.
+        Raises ConstraintViolated where that does not meet the hole's own condition, RunEnded where the run ends before it returns a value.
         """
         mark, written, holes = self.prompt.mark(), len(self.prompt.text), len(self.log.holes)
         inner = Interpreter(self.run, call.query.program, branch=self.branch, outer=self)
-        await inner.execute(call.environment())
+        try:
+            await inner.execute(call.environment())
+        except EndOfRun as end:
+            raise self._not_returned(inner, end, mark, holes) from None
+        except RunEnded as error:
+            if not isinstance(error.end, EndOfRun) or error.end.log is not self.log:
+                raise
+            raise self._not_returned(inner, error.end, mark, holes) from None
         wrote = self.prompt.text[written:]
         value, text = (wrote, wrote) if inner.returned is None else (inner.returned[0], str(inner.returned[0]))
         with at_hole(hole.span, self.program.source):
@@ -270,6 +316,19 @@ class Interpreter(RecordedCalls):
         self.prompt.append_text(text, f"hole `{hole.name}`")
         self.finished(HoleResult(hole.name, text, value, (), "query"), text)
         return value
+
+    def _not_returned(self, inner: Interpreter, end: EndOfRun, mark: Mark, holes: int) -> BaseException:
+        """What to raise where the run ended in a query that stands for a hole. One that would have returned a value has no part in the
+        prompt any more, and this program may go on without it; else the run ends here."""
+        end.log = self.log
+        if end.text is None:
+            end.text = self.prompt.text
+        if not gives_value(inner.program):
+            return end
+        self.prompt.restore(mark)
+        return end.error(
+            replace(Result(), prompt=end.text, variables=inner.variables, holes=self.log.holes[holes:], finish_reason="length")
+        )
 
     def _check_nested(self, hole: HoleIR, slots: tuple[Any, ...], text: str, inner: Sequence[HoleResult]) -> None:
         """What a query gave meets the condition of the hole that it stands for. Its own holes are decoded without it."""

@@ -1,7 +1,7 @@
 """A hole of a program meets a vocabulary: constraint and operand values become a constraint on tokens.
 
 Text automata and linked constraints are kept for the process, by everything they depend on: the same hole with the same values is
-compiled once, and linked once for every budget. What took long is kept on disk too (`link_cache`).
+compiled and linked once, whatever the budget. What took long is kept on disk too (`link_cache`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
@@ -21,6 +21,7 @@ from lmqlc.compiler.constraints import And, Const, Constraint, Number, NumberCom
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.leading import with_leading_space
 from lmqlc.compiler.masks.request import DecodesHoles, Formula, Language
+from lmqlc.grammar.errors import UnsatisfiableConstraint
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.link_cache import DiskEntry
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 KEPT = 512
 """How many linked constraints, and how many text automata, are kept for the process."""
+_BUDGETS = 16
+"""How many budgets are kept for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +39,39 @@ class LinkedHole:
     """What decoding a hole needs: its constraint on tokens (None: unconstrained) and its stop phrases.
 
     elsewhere: the session decodes the hole; `language` is what it is told (None: unconstrained), and `constraint` is None.
+    longest: the most tokens that its text may take, None where texts have no bound.
     """
 
     constraint: TokenConstraint | None
     phrases: tuple[StopPhrase, ...] = ()
     language: Language | None = None
     elsewhere: bool = False
+    longest: int | None = None
+    _budgets: OrderedDict[int, LinkedHole] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
+
+    def within(self, budget: int | None) -> LinkedHole:
+        """The same hole for at most so many tokens (None: any number): no other one where its texts cannot take more.
+
+        Raises UnsatisfiableConstraint where no text fits.
+        """
+        if self.constraint is None or budget is None:
+            return self
+        found = self._budgets.get(budget)
+        if found is None:
+            constraint = self.constraint.within(budget)
+            found = self if constraint is self.constraint else replace(self, constraint=constraint)
+            self._budgets[budget] = found
+            while len(self._budgets) > _BUDGETS:
+                self._budgets.popitem(last=False)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a constraint is used.
 
-    budget: tokens the hole may have (None: any number). follow: the literal after the hole. leading_space: one space may stand before
-    the text. source: the program, for the places in errors.
+    budget: tokens the hole may have (None: any number, or not known yet). follow: the literal after the hole. leading_space: one space may
+    stand before the text. source: the program, for the places in errors.
     """
 
     budget: int | None = None
@@ -85,6 +107,7 @@ class _Kept:
 _AUTOMATA = _Kept(KEPT)
 _CORES = _Kept(64)
 _LINKED = _Kept(KEPT)
+_LONGEST = _Kept(KEPT)
 
 
 def whole_constraint(constraint: Constraint, slots: tuple[Any, ...], hole_type: object) -> Constraint:
@@ -114,12 +137,12 @@ def link_hole(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Lin
     Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint; UnsupportedConstraint and
     LmqlCompileError for one that cannot be compiled.
     """
-    return LinkedHole(None) if is_true(constraint) else _linked(constraint, tokenizer, place)
+    return LinkedHole(None) if is_true(constraint) else _linked(constraint, tokenizer, place).within(place.budget)
 
 
 def link_text(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> TokenConstraint:
     """The constraint on tokens as for `link_hole`; one that holds for every text too."""
-    linked = _linked(constraint, tokenizer, place).constraint
+    linked = _linked(constraint, tokenizer, place).within(place.budget).constraint
     assert linked is not None
     return linked
 
@@ -136,15 +159,19 @@ def hand_over(constraint: Constraint, place: Place, session: DecodesHoles) -> Li
         return LinkedHole(None, elsewhere=True) if session.takes(None) else None
     if is_regular(constraint):
         automaton = text_automaton(constraint, place)
-        return LinkedHole(None, automaton.phrases, automaton, True) if session.takes(automaton) else None
+        if not session.takes(automaton):
+            return None
+        return LinkedHole(None, automaton.phrases, automaton, True, _longest(constraint, place))
     formula = Formula(constraint, place.leading_space)
-    return LinkedHole(None, stop_texts(constraint), formula, True) if session.takes(formula) else None
+    if not session.takes(formula):
+        return None
+    return LinkedHole(None, stop_texts(constraint), formula, True, _longest(constraint, place))
 
 
 def _linked(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedHole:
     vocabulary = tokenizer.vocabulary
     # `forced` asks the tokenizer itself; the entry keeps it alive, so that no other one gets its `id`.
-    key = _key((constraint, place.leading_space, vocabulary.fingerprint, id(tokenizer), place.follow, place.budget))
+    key = _key((constraint, place.leading_space, vocabulary.fingerprint, id(tokenizer), place.follow))
     linked: LinkedHole | None = _LINKED.get(key)
     if linked is None:
         linked = _link(constraint, tokenizer, place)
@@ -161,18 +188,49 @@ def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedH
 
     if is_regular(constraint):
         core = _core(constraint, tokenizer.vocabulary, place)
-        linked = finished(core, max_tokens=place.budget, follow=place.follow, encode=encode, named=tokenizer.vocabulary.named)
-        return LinkedHole(linked, core.automaton.phrases)
+        linked = finished(core, max_tokens=None, follow=place.follow, encode=encode, named=tokenizer.vocabulary.named)
+        return LinkedHole(linked, core.automaton.phrases, longest=core.longest)
     composed = compose(
         constraint,
         tokenizer.vocabulary,
-        max_tokens=place.budget,
         follow=place.follow,
         encode=encode,
         source=place.source,
         with_space=with_leading_space if place.leading_space else None,
     )
-    return LinkedHole(composed, getattr(composed, "phrases", ()))
+    return LinkedHole(composed, getattr(composed, "phrases", ()), longest=_longest(constraint, place))
+
+
+def _longest(constraint: Constraint, place: Place) -> int | None:
+    """The most tokens of a hole's text, as far as its regular parts bound it."""
+    from lmqlc.compiler.masks.compose import is_regular
+
+    if is_regular(constraint):
+        return _longest_regular(constraint, place)
+    if isinstance(constraint, Or):
+        bounds = [_longest(part, place) for part in constraint.args]
+        known = [bound for bound in bounds if bound is not None]
+        return max(known) if len(known) == len(bounds) else None
+    if not isinstance(constraint, And):
+        return None
+    regular = tuple(part for part in constraint.args if is_regular(part))
+    bounds = [_longest(part, place) for part in constraint.args if not is_regular(part)]
+    bounds += [_longest_regular(And(regular, constraint.span), place)] if regular else []
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _longest_regular(constraint: Constraint, place: Place) -> int | None:
+    from lmqlc.compiler.automata.longest import longest_text
+
+    key = _key((constraint, place.leading_space))
+    found: tuple[int | None] | None = _LONGEST.get(key)
+    if found is None:
+        try:
+            found = (longest_text(text_automaton(constraint, place)),)
+        except UnsatisfiableConstraint:  # there may be others beside it
+            found = (0,)
+        _LONGEST.put(key, found)
+    return found[0]
 
 
 def _core(constraint: Constraint, vocabulary: Vocabulary, place: Place) -> Core:

@@ -50,7 +50,7 @@ async def _ranked(
         return None, await _once(at, rank_texts(session, backend.name, prompt, options, meets, by=decoder.score_by))
     tokenizer = backend.tokenizer
     ids = at.prompt.ids(tokenizer)
-    await at.budget(hole, ids)
+    await at.budget(hole, ids, 0)
     start = Start(ids, *(at.prompt.taken_back(tokenizer) if decoder.token_healing else ()))
     at.begin(hole.name, ids)
     running, context = await at.run.session(), backend.context_length

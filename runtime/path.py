@@ -9,7 +9,6 @@ from typing import Any
 
 from lmqlc.compiler.ir import Program
 from lmqlc.compiler.masks.hole import HoleRun
-from lmqlc.runtime.budget import EndOfRun
 from lmqlc.runtime.effects import Effects, Entry, outside
 from lmqlc.runtime.interpreter import Interpreter
 from lmqlc.runtime.opened import OpenedHole
@@ -29,9 +28,7 @@ class Path:
         """Run the program; how it ends is told by `arrive`."""
         try:
             with outside(self._effects.family, False):  # whoever made this path
-                await self.interpreter.execute(environment)
-        except EndOfRun:
-            self.interpreter.log.finish_reason = "length"
+                await self.interpreter.run_to_end(environment)
         except asyncio.CancelledError as error:
             self._fail(error)
             raise

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from lmqlc.grammar.diagnostics import Diagnostic
 from lmqlc.grammar.errors import ConstraintViolated, ContextOverflow, LmqlError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source, Span
+from lmqlc.runtime.budget import EndOfRun
 
 OTHER, VIOLATED, OVERFLOW, UNSATISFIABLE = "L0800", "L0801", "L0802", "L0402"
 
@@ -23,6 +24,10 @@ def at_hole(span: Span, source: Source) -> Iterator[None]:
     """Errors without a place get that of the hole; the model's own (of loading and serving) stay as they are."""
     try:
         yield
+    except EndOfRun as end:
+        if end.source is None:
+            end.span, end.source = span, source
+        raise
     except LmqlError as error:
         if error.source is not None or error.exit_code != LmqlError.exit_code:
             raise

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from lmqlc.compiler.masks.hole import FinishReason, TokenResult
+from lmqlc.compiler.masks.hole import Bound, FinishReason, TokenResult
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime.plain import plain
 
@@ -22,7 +22,7 @@ class HoleResult:
     parts of tokens that a stop cut off. prompt_ids: what the model had read before; prompt_text: the same where it takes
     text, or nothing was asked. seconds: from the hole's start to its end.
     healed: text at the end of the prompt that was taken back and is the beginning of the first token's; where it is all of it, that token
-    is no part of the hole's text.
+    is no part of the hole's text. bound: what bounded its tokens, where it was decoded.
     """
 
     name: str
@@ -34,6 +34,7 @@ class HoleResult:
     prompt_text: str = ""
     seconds: float = field(default=0.0, compare=False)
     healed: str = ""
+    bound: Bound = field(default="", compare=False)
 
     @property
     def count(self) -> int:
@@ -87,7 +88,8 @@ class Result:
 
     prompt: the whole text. variables: hole name → Python value, last one wins. holes: every hole in order.
     value: what the program returned (None without `return`; see `returned`).
-    finish_reason: "end", or "length" where `max_len` or the context window ended the run.
+    finish_reason: "end", or "length" where `max_len`, `max_total_tokens` or the context window ended the run.
+    warnings: what went to standard error: holes and runs that ended for want of tokens.
     """
 
     prompt: str = ""
@@ -99,6 +101,7 @@ class Result:
     returned: bool = False
     value: Any = None
     finish_reason: Literal["end", "length"] = "end"
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float:
@@ -126,6 +129,8 @@ class Result:
             "logprob": plain(self.score),
             "usage": {item.name: getattr(self.usage, item.name) for item in fields(self.usage)},
         }
+        if self.warnings:
+            shown["warnings"] = list(dict.fromkeys(self.warnings))
         if self.returned:
             shown["value"] = plain(self.value)
         if self.distribution_values is not None:

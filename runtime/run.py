@@ -22,6 +22,7 @@ from lmqlc.runtime.link import LinkedHole
 from lmqlc.runtime.models import AnyBackend, ModelValue, open_model, over_wire
 from lmqlc.runtime.stored import StoredAutomata
 from lmqlc.runtime.stream import Event, OutputWriter
+from lmqlc.runtime.verbose import warn
 
 if TYPE_CHECKING:
     from lmqlc.runtime.interpreter import Interpreter
@@ -37,6 +38,8 @@ class Settings:
     stored: linked constraints from the program's artifact.
     certificate: where the run's certificate goes: a path, a function of it, True for standard output, None for nowhere.
     left: tokens that the query around this one may still spend; None: any number.
+    warn: is told what a user should know beside the results. gives_value: the caller hands values of
+        the program on, as if it returned them.
     around: what stands between the run and its loaded model, for tests that record what it says.
     """
 
@@ -50,6 +53,8 @@ class Settings:
     around: Callable[[Backend], Backend] | None = None
     certificate: Any = None
     left: int | None = None
+    warn: Callable[[str], None] = warn
+    gives_value: bool = False
 
     def listening(self, writer: OutputWriter) -> Settings:
         """These settings with one more writer."""
@@ -69,6 +74,7 @@ class Run:
         self._text_session: TextSession | None = None
         self._batch: BatchedLogits | None = None
         self._opening = asyncio.Lock()
+        self._warned: set[str] = set()
         self._entropy = secrets.randbits(64)
         self._codes: dict[int, tuple[Program, CodeType]] = {}
         self.deadline = Deadline()
@@ -219,6 +225,12 @@ class Run:
         """A branch asks no more; the others need not wait for it."""
         if self._batch is not None and self._batch.branches > 1:
             self._batch.branches -= 1
+
+    def warn(self, message: str) -> None:
+        """Tell the user something once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            self.settings.warn(message)
 
     def emit(self, event: Event, branch: int = 0) -> None:
         """Tell everybody who listens to the event's branch."""

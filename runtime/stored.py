@@ -60,8 +60,8 @@ class StoredAutomata:
         core = self._core(_prefix(hole.index, place.leading_space, tokenizer.vocabulary), tokenizer.vocabulary)
         if core is None:
             return None
-        linked = finished(core, max_tokens=place.budget, follow=place.follow, encode=lambda text: tokenizer.encode(text, first=False))
-        return LinkedHole(linked, core.automaton.phrases)
+        linked = finished(core, max_tokens=None, follow=place.follow, encode=lambda text: tokenizer.encode(text, first=False))
+        return LinkedHole(linked, core.automaton.phrases, longest=core.longest).within(place.budget)
 
     def _core(self, prefix: str, vocabulary: Vocabulary) -> Core | None:
         from lmqlc.compiler.masks.store import from_arrays

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
 from lmqlc.backends.text import TextToken
-from lmqlc.compiler.masks.hole import FinishReason
+from lmqlc.compiler.masks.hole import Budget, FinishReason
 from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.runtime.link import LinkedHole
 from lmqlc.runtime.results import TokenResult
@@ -51,7 +51,8 @@ class TextRun:
     """The text of one hole as it arrives.
 
     linked: the constraint over `BYTES`. follow: the literal after the hole; its first character ends the hole where the text is complete
-    and does not go on with it. `text`: the characters taken; `reason`: how the hole ended, None before.
+    and does not go on with it. `text`: the characters taken; `reason`: how the hole ended, None before; `budget`: of
+    its request.
     """
 
     def __init__(self, name: str, linked: LinkedHole, follow: str | None) -> None:
@@ -60,6 +61,7 @@ class TextRun:
         self.tokens: list[TokenResult] = []
         self.text = ""
         self.reason: FinishReason | None = None
+        self.budget: Budget | None = None
         self._constraint: TokenConstraint | None = linked.constraint
         self._follow = follow or ""
         self._state: State = None if linked.constraint is None else linked.constraint.start()

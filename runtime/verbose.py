@@ -1,4 +1,4 @@
-"""What `verbose=True` shows: one line on standard error for each hole."""
+"""Lines on standard error: warnings of a run, and what `verbose=True` shows, one line for each hole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from lmqlc.runtime.results import HoleResult
 
 if TYPE_CHECKING:
     from lmqlc.runtime.run import Run
+
+
+def warn(message: str) -> None:
+    """Show a warning of a run."""
+    print(f"lmqlc: warning: {message}", file=sys.stderr, flush=True)
 
 
 def tell(run: Run, hole: HoleResult, branch: int = 0) -> None:

@@ -80,9 +80,19 @@ class Linker:
         key = (name, budget, follow)
         found = self._linked.get(key)
         if found is None:
-            found = await self.run(lambda: self._link(language, budget, follow))
+            found = await self.run(lambda: self._within(name, language, budget, follow))
             self._linked.put(key, found)
         return found
+
+    def _within(self, name: Hashable, language: Language, budget: int, follow: str | None) -> Linked:
+        """A language linked once, whatever the budgets."""
+        key = (name, None, follow)
+        whole = self._linked.get(key)
+        if whole is None:
+            whole = self._link(language, follow)
+            self._linked.put(key, whole)
+        constraint, phrases = whole
+        return constraint.within(budget), phrases
 
     async def run(self, work: Callable[[], T]) -> T:
         """Runs something in the linker's thread."""
@@ -94,7 +104,7 @@ class Linker:
             future.cancel()
             raise Busy("the constraint takes long to link", PATIENCE) from None
 
-    def _link(self, language: Language, budget: int, follow: str | None) -> Linked:
+    def _link(self, language: Language, follow: str | None) -> Linked:
         from lmqlc.compiler.masks.compose import compose
         from lmqlc.compiler.masks.leading import with_leading_space
         from lmqlc.compiler.masks.token_automaton import link
@@ -102,10 +112,10 @@ class Linker:
         vocabulary = self._tokenizer.vocabulary
         if isinstance(language, Formula):
             spaced = with_leading_space if language.leading_space else None
-            composed = compose(language.constraint, vocabulary, max_tokens=budget, follow=follow, encode=self._encode, with_space=spaced)
+            composed = compose(language.constraint, vocabulary, follow=follow, encode=self._encode, with_space=spaced)
             core = getattr(composed, "core", None)
             return composed, getattr(composed, "phrases", ()) if core is None else core.automaton.phrases
-        linked = link(language, vocabulary, max_tokens=budget, follow=follow, encode=self._encode)
+        linked = link(language, vocabulary, follow=follow, encode=self._encode)
         return linked, language.phrases
 
     def _encode(self, text: str) -> list[int]:

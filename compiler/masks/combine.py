@@ -12,8 +12,10 @@ one token is looked ahead, and those that lead nowhere are refused.
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -26,9 +28,10 @@ from lmqlc.compiler.masks.core import agrees, following
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.forms import allows, pack, unpack, words
 from lmqlc.compiler.masks.interface import Bits, Ids
-from lmqlc.compiler.masks.residues import Residue, counts_tokens
+from lmqlc.compiler.masks.residues import Residue, counts_tokens, within_budget
 from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.compiler.masks.trie import vocabulary_index
+from lmqlc.grammar.errors import UnsatisfiableConstraint
 
 NARROW = 32
 """Up to this many allowed tokens are looked ahead."""
@@ -53,15 +56,11 @@ class Combination:
 
     def __init__(self, parts: Parts, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._parts = parts
-        self._stepper = Stepper(parts, vocabulary)
-        self._residues = parts.residues.residues
+        self._take(parts)
         self._atoms = parts.atoms
         self._functions = frozenset(i for i in self._stepper.needed if isinstance(parts.atoms[i], CustomAtom))
         self._width = len(vocabulary)
         self._eos = parts.ends.union(vocabulary.eos_ids)
-        self._masks: OrderedDict[State, Bits] = OrderedDict()
-        self._known_choices: OrderedDict[State, list[Choice]] = OrderedDict()
         index = vocabulary_index(vocabulary)
         self._text_tokens = pack(index.usable)
         self._follow = frozenset(following(vocabulary, index, parts.follow.encode()) if parts.follow else ())
@@ -69,6 +68,34 @@ class Combination:
         self._by_first: dict[int, list[int]] = {}
         if parts.stops:
             self._find_stoppers(index.order.tolist())
+
+    def _take(self, parts: Parts) -> None:
+        """Take what depends on the budget."""
+        self._parts = parts
+        self._stepper = Stepper(parts, self.vocabulary)
+        self._residues = parts.residues.residues
+        self._masks: OrderedDict[State, Bits] = OrderedDict()
+        self._known_choices: OrderedDict[State, list[Choice]] = OrderedDict()
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that a text may take; None where an atom beyond the regular ones, or a stop, decides that."""
+        bounds = [residue.tokens.longest for residue in self._residues]
+        known = [bound for bound in bounds if bound is not None]
+        return max(known) if len(known) == len(bounds) and not self._parts.stops else None
+
+    def within(self, max_tokens: int | None) -> Combination:
+        """The same constraint under another budget; engines and functions are shared. Raises UnsatisfiableConstraint."""
+        longest = self.longest
+        if max_tokens is None or (longest is not None and longest <= max_tokens):
+            max_tokens = None
+        if max_tokens == self._parts.max_tokens:
+            return self
+        other = copy.copy(self)
+        other._take(replace(self._parts, residues=within_budget(self._parts.residues, max_tokens), max_tokens=max_tokens))
+        if not other.satisfiable():
+            raise UnsatisfiableConstraint(f"no text of at most {max_tokens} tokens can meet this constraint: nothing can come first")
+        return other
 
     def _find_stoppers(self, usable: list[int]) -> None:
         """Tokens that may meet a stop wherever they stand, and all tokens by their first byte."""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.automata.longest import longest_text
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
 from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, KnownCosts, Moment
 from lmqlc.compiler.masks.forced import forced_bytes
@@ -35,6 +36,7 @@ class Known:
     width: number of values. blocks: all of them. costs: see `KnownCosts`. rows: uint32[D, ceil(V / 32)], masks without what ends a text;
     sizes: int32[D], tokens they allow. row: int32[S], the row of a state without budget; -1 where none is kept. enough: int32[S], the room
     from which on it is the mask. first: the row of the start state before any token, without budget and with all room; -1 for none.
+    longest: see `Core.longest`.
     """
 
     width: int
@@ -45,6 +47,7 @@ class Known:
     row: npt.NDArray[np.int32]
     enough: npt.NDArray[np.int32]
     first: int
+    longest: int | None
 
     @cached_property
     def first_finish(self) -> Finish:
@@ -76,6 +79,11 @@ class Core:
         """Whether every byte that the automaton reads is a token of its own."""
         read = np.any([table.any(axis=0) for table in self.steps.first], axis=0)[self.steps.byte_class]
         return bool(self.index.single_bytes[read].all())
+
+    @cached_property
+    def longest(self) -> int | None:
+        """The most tokens that a text may take, None where texts have no bound; see `longest_text`."""
+        return longest_text(self.automaton) if self.known is None else self.known.longest
 
     def forced(self, q: int, room: int) -> bytes:
         """The text after a state that leaves no choice, where counts of tokens do not matter."""

@@ -21,9 +21,14 @@ from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.grammar.errors import ConstraintViolated
 
 FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "cut", "distribution", "replaced", "query"]
-"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own token budget, the query's `max_len`,
-text that is not allowed where the text was complete (at a server whose text is only checked), a distribution, a decorator that gave the
-text, or a nested query that gave the value."""
+"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own `max_tokens`, the tokens that it has
+where nothing bounds it or those of the run ("length"), text that is not allowed where the text was complete (at a server whose text is only
+checked), a distribution, a decorator that gave the text, or a nested query that gave the value."""
+
+
+Bound = Literal["", "text", "max_tokens", "default", "window", "max_len", "max_total_tokens"]
+"""What bounds the tokens of a hole: nobody says, its own texts, its `max_tokens`, what a hole has that nothing bounds, the model's context
+window, or the run's `max_len` or `max_total_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,16 @@ class TokenResult:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many tokens a hole may have, and what ends it there: its own bound ("budget"), or the query's or the context's ("length")."""
+    """How many tokens a hole may have, and its finish reason there: "budget" for its `max_tokens`, else "length"; bound: which it is."""
 
     tokens: int
     reason: FinishReason
+    bound: Bound = ""
+
+    @property
+    def ends_run(self) -> bool:
+        """Reaching it ends the run too."""
+        return self.bound in ("window", "max_len", "max_total_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +277,8 @@ class HoleRun:
                 self.reason = "stop" if self._by_phrase() else "follow"
                 return
             if constraint.is_closed(self._state):
-                self.reason = "closed"
+                cut = self.left <= 0 and not constraint.within(None).is_closed(self._state)  # more would follow, were there more tokens
+                self.reason = self.budget.reason if cut else "closed"
                 return
         if self.left <= 0:
             if constraint is not None and not constraint.is_final(self._state):

@@ -21,6 +21,17 @@ class TokenConstraint(Protocol):
         """Whether masks are exactly right (False: prefix-checked only)."""
         ...
 
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that a text may take, whatever budget and vocabulary; None where texts have no bound, or none is known."""
+        ...
+
+    def within(self, max_tokens: int | None) -> TokenConstraint:
+        """The same constraint for a text of at most so many tokens (None: any number); what does not depend on that is shared.
+
+        Raises UnsatisfiableConstraint where no such text is valid."""
+        ...
+
     def start(self) -> State: ...
 
     def mask(self, state: State) -> Bits:

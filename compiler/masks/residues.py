@@ -210,6 +210,24 @@ def linked_residues(
     return Residues(tuple(kept), {values: numbers[number] for values, number in plain.by_values.items() if number in numbers})
 
 
+def within_budget(linked: Residues[Residue], max_tokens: int | None) -> Residues[Residue]:
+    """The residues under another budget; those that it rules out drop out. Raises UnsatisfiableConstraint where that is all of them."""
+    kept: list[Residue] = []
+    numbers: dict[int, int] = {}
+    problems: list[UnsatisfiableConstraint] = []
+    for number, residue in enumerate(linked.residues):
+        try:
+            tokens = residue.tokens.within(max_tokens)
+        except UnsatisfiableConstraint as problem:
+            problems.append(problem)
+            continue
+        numbers[number] = len(kept)
+        kept.append(residue if tokens is residue.tokens else replace(residue, tokens=tokens))
+    if not kept:
+        raise problems[0]
+    return Residues(tuple(kept), {values: numbers[number] for values, number in linked.by_values.items() if number in numbers})
+
+
 def _formulas(
     constraint: Constraint, externals: tuple[Constraint, ...], is_external: IsExternal
 ) -> list[tuple[Constraint, list[tuple[bool, ...]]]]:

@@ -28,7 +28,7 @@ from lmqlc.compiler.masks.steps import Steps
 from lmqlc.compiler.masks.token_automaton import Encode, TokenAutomaton, finished
 from lmqlc.grammar.errors import ArtifactError
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 ROW_BYTES = 1 << 20
 """Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
 EARLY_BYTES = 1 << 18
@@ -56,6 +56,7 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
         "phrases": [asdict(phrase) for phrase in automaton.phrases],
         "blocks": len(blocks),
         "bytes_needed": costs.bytes_needed,
+        "longest": core.longest,
     }
     early, early_at = _early(core)
     rows = _rows(core)
@@ -149,6 +150,8 @@ def _checked(arrays: Mapping[str, Array], vocabulary: Vocabulary) -> tuple[TextA
     _require(type(width) is int and states < width <= states + _LARGEST)
     _require(automaton.char_limit is not None or width == states + 1)
     _require(needed is None or (type(needed) is int and needed >= 0))
+    longest = about["longest"]
+    _require(longest is None or (type(longest) is int and longest >= 0))
     rows, sizes, row, enough = (arrays[name] for name in ("rows", "sizes", "row", "enough"))
     first = about["first"]
     _require(type(first) is int and -1 <= first < len(sizes))
@@ -160,7 +163,7 @@ def _checked(arrays: Mapping[str, Array], vocabulary: Vocabulary) -> tuple[TextA
     _require(not ((rows[:, word] >> bit) & 1).any())
     blocks = _blocks(arrays, Steps(automaton, width), about["blocks"], tokens)
     costs = KnownCosts(_finish(arrays["finish"], width), needed, *_early_costs(arrays, width))
-    return automaton, Known(width, blocks, costs, rows, sizes, row, enough, first)
+    return automaton, Known(width, blocks, costs, rows, sizes, row, enough, first, longest)
 
 
 def _finish(array: Array, width: int) -> Array:

@@ -53,6 +53,7 @@ class TokenAutomaton:
         self.max_tokens = max_tokens
         self.follow = follow
         self._encode = encode
+        self._ends = ends
         self._width = len(core.vocabulary)
         self._states = core.steps.states
         self._horizon = Horizon(core.steps, core.costs, max_tokens)
@@ -62,6 +63,20 @@ class TokenAutomaton:
         self._removes = any(not phrase.keep for phrase in core.automaton.phrases)
         self._limit = core.automaton.char_limit or 0
         self._seen: dict[State, Bits] = {}
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens that a text may take, whatever the budget; see `TokenConstraint`."""
+        return self.core.longest
+
+    def within(self, max_tokens: int | None) -> TokenAutomaton:
+        """The same constraint under another budget; this very one where the budget cannot be reached. Raises UnsatisfiableConstraint."""
+        longest = self.core.longest
+        if max_tokens is None or (longest is not None and longest <= max_tokens):
+            max_tokens = None
+        if max_tokens == self.max_tokens:
+            return self
+        return _satisfiable(TokenAutomaton(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends))
 
     def start(self) -> State:
         """The state of the empty text."""
@@ -266,9 +281,14 @@ def finished(
     """The automaton of one hole on a core; arguments and errors as for `link`. named: `Vocabulary.named`, where a core may be shared by
     vocabularies that differ in it."""
     ends = special_ends(core.automaton.phrases, core.vocabulary.named if named is None else named)
-    linked = TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode, ends=ends)
-    if not linked.satisfiable():
-        bound = "" if max_tokens is None else f" of at most {max_tokens} tokens"
-        raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")
+    linked = _satisfiable(TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode, ends=ends))
     core.classes.block(core.automaton.start)  # found now, so that no mask waits for it
+    return linked
+
+
+def _satisfiable(linked: TokenAutomaton) -> TokenAutomaton:
+    """The automaton itself. Raises UnsatisfiableConstraint where no tokens within its budget make a valid text."""
+    if not linked.satisfiable():
+        bound = "" if linked.max_tokens is None else f" of at most {linked.max_tokens} tokens"
+        raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")
     return linked

@@ -58,7 +58,7 @@ ARGUMENTS: Mapping[str, str] = {
     "frequency_penalty": "taken off for every time a token stands in the text already",
     "k": "continuations that are kept",
     "length_penalty": "how beams of different lengths are compared",
-    "max_len": "the most tokens of the whole prompt",
+    "max_len": "the most tokens of prompt and output together",
     "max_tokens": "the most tokens of a hole",
     "max_total_tokens": "the most tokens of all holes of the run together",
     "min_p": "the least probability of a token, as a share of the likeliest one's",

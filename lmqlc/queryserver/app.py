@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.queryserver.openapi import document
-from lmqlc.queryserver.service import BadArguments, QueryService, problem
+from lmqlc.queryserver.service import BadArguments, QueryService, problem, shown_result
 from lmqlc.runtime.plain import plain
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.stream import Event, HoleEnd, HoleStart, RunEnd, TextEvent, TokenEvent, ValueEvent
@@ -138,16 +138,8 @@ async def _ended(work: asyncio.Future[Any]) -> None:
 
 def outcome(results: Sequence[Result]) -> dict[str, Any]:
     """What a client gets of a run: the likeliest branch, and all of them where there are several."""
-    shown = _result(results[0])
-    return shown if len(results) == 1 else {**shown, "results": [_result(result) for result in results]}
-
-
-def _result(result: Result) -> dict[str, Any]:
-    whole = result.to_dict()
-    kept = {
-        key: whole[key] for key in ("value", "variables", "prompt", "finish_reason", "logprob", "distribution", "usage") if key in whole
-    }
-    return plain(kept)  # type: ignore[no-any-return]
+    shown = shown_result(results[0])
+    return shown if len(results) == 1 else {**shown, "results": [shown_result(result) for result in results]}
 
 
 async def _events(service: QueryService, arguments: dict[str, Any]) -> AsyncIterator[str]:

@@ -18,6 +18,7 @@ _ERROR: Schema = {
                 "type": {"type": "string"},
                 "message": {"type": "string"},
                 "diagnostics": {"type": "array", "items": {"type": "object"}},
+                "result": {"type": "object", "description": "What the run had produced, where it ran out of room."},
             },
             "required": ["type", "message"],
         }
@@ -88,6 +89,7 @@ def _result(program: Program) -> Schema:
             "logprob": {"type": ["number", "null"]},
             "distribution": {"type": "object"},
             "usage": {"type": "object"},
+            "warnings": {"type": "array", "items": {"type": "string"}, "description": "Holes, or the run, that ended for want of tokens."},
             "results": {"type": "array", "items": {"type": "object"}, "description": "All branches, where there are several."},
         },
         "required": ["variables", "prompt", "finish_reason"],

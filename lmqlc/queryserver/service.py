@@ -12,11 +12,12 @@ from typing import Any
 
 from lmqlc.api import CompiledQuery
 from lmqlc.compiler.ir import Program
-from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, LmqlCompileError, LmqlError, ModelNotFound
+from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, LmqlCompileError, LmqlError, ModelNotFound, RunEnded
 from lmqlc.queries import run_program, settings_of
 from lmqlc.queryserver.signature import arguments_schema, problems
 from lmqlc.runtime.arguments import ArgumentError
 from lmqlc.runtime.models import open_model
+from lmqlc.runtime.plain import plain
 from lmqlc.runtime.results import Result
 from lmqlc.runtime.stream import OutputWriter
 from lmqlc.streams import headless
@@ -133,12 +134,21 @@ def problem(error: BaseException, program: Program) -> tuple[int, dict[str, Any]
         shown: dict[str, Any] = {"type": type(error).__name__, "message": _plain(error)}
         if error.diagnostics:
             shown["diagnostics"] = [_diagnostic(one, error) for one in error.diagnostics]
+        if isinstance(error, RunEnded | ContextOverflow) and isinstance(error.result, Result):
+            shown["result"] = shown_result(error.result)
         return _status(error), {"error": shown}
     if at_fault(error, program.source):
         print(format_program_error(error, program.source), file=sys.stderr, flush=True)
         return 500, {"error": {"type": "ProgramFailed", "message": f"the program raised {type(error).__name__}"}}
     print(f"lmqlc: internal error: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     return 500, {"error": {"type": "InternalError", "message": "the server is at fault"}}
+
+
+def shown_result(result: Result) -> dict[str, Any]:
+    """What clients see of one branch."""
+    names = ("value", "variables", "prompt", "finish_reason", "logprob", "distribution", "usage", "warnings")
+    whole = result.to_dict()
+    return plain({name: whole[name] for name in names if name in whole})  # type: ignore[no-any-return]
 
 
 def _plain(error: LmqlError) -> str:
@@ -159,4 +169,4 @@ def _status(error: LmqlError) -> int:
         return 503
     if isinstance(error, OutOfTime):
         return 504
-    return 422 if isinstance(error, LmqlCompileError | ContextOverflow) else 500
+    return 422 if isinstance(error, LmqlCompileError | ContextOverflow | RunEnded) else 500

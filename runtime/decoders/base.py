@@ -31,8 +31,6 @@ COMMON = (
 )  # fmt: skip
 """Arguments that every decoder takes."""
 
-MAX_LEN = 2048
-
 
 class BaseDecoder:
     """A decoder of one run. `n` branches decode side by side; every hole of a branch has a random generator of its own, seeded by `seed`.
@@ -52,7 +50,7 @@ class BaseDecoder:
         self.arguments = dict(arguments)
         self.n = self.count("n", self.default_n, least=1)
         self.seed: int | None = None
-        self.max_len = self.count("max_len", MAX_LEN, least=1)
+        self.max_len = None if arguments.get("max_len") is None else self.count("max_len", 0, least=1)
         self.max_tokens = None if arguments.get("max_tokens") is None else self.count("max_tokens", 0, least=1)
         self.max_total_tokens = None if arguments.get("max_total_tokens") is None else self.count("max_total_tokens", 0, least=1)
         self.timeout = None if arguments.get("timeout") is None else self.number("timeout", 0.0, above=0.0)

@@ -75,3 +75,33 @@ def test_the_same_as_in_process(server: Server, name: str) -> None:
         if len(here) == 1:
             one.usage.seconds = other.usage.seconds = 0.0
             assert one.usage == other.usage
+
+
+ENDLESS = 'REGEX(A, "[a-z ]*") and len(A) > 20'
+ROOM = {
+    "the window, without return": (f'"Hello{" hello" * 400}[A]" where {ENDLESS}', {"max_tokens": 10_000}),
+    "the window, with return": (f'"Hello{" hello" * 400}[A]" where {ENDLESS}\nreturn A', {"max_tokens": 10_000}),
+    "max_len": (f'"Hello[A]" where {ENDLESS}\nreturn A', {"max_len": 20}),
+    "max_total_tokens": ('"Hello[A]" where len(TOKENS(A)) == 7\n"and[B]"\nreturn A', {"max_total_tokens": 12}),
+    "nothing": (f'"Hello[A]" where STOPS_AT(A, "zzz") and {ENDLESS}\n"and[B]" where len(B) < 9\nreturn A, B', {}),
+    "a number at the end": ('"2 + 2 =[N]" where INT(N) and int(N) > 10**6\nreturn N', {"max_len": 13}),
+}
+
+
+@pytest.mark.parametrize("name", ROOM)
+def test_room_is_the_same_as_in_process(server: Server, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMQLC_MAX_TOKENS", "25")
+    text, bounds = ROOM[name]
+
+    def outcome(model: Any) -> tuple[Any, ...]:
+        error = ""
+        try:
+            results = asyncio.run(run_program(program_of(text), (), {"model": model, **bounds}))
+        except lmqlc.errors.RunEnded as ended:
+            results, error = [*ended.results], ended.message
+        holes = [(hole.name, hole.text, hole.finish_reason, hole.bound) for hole in results[0].holes]
+        return error, results[0].prompt, results[0].finish_reason, results[0].warnings, holes
+
+    here = outcome("demo")
+    assert here == outcome(lmqlc.model("demo", endpoint=f"127.0.0.1:{server.port}"))
+    assert bool(here[0]) == (name not in ("the window, without return", "nothing"))

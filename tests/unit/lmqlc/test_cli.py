@@ -296,6 +296,36 @@ class TestLimits:
         assert result["finish_reason"] == "length"
         assert lmqlc("run", str(path), "--model", "random", "--timeout", "0").returncode == 1
 
+    def test_a_run_that_ends_before_its_return(self, tmp_path: Path) -> None:
+        path = tmp_path / "ends.lmql"
+        path.write_text('"a[X]"\nreturn X\n')
+        done = lmqlc("run", str(path), "--model", "random", "--no-stream", "--decoder", "argmax(max_len=6)")
+        assert done.returncode == 1
+        assert done.stdout.startswith("X = ")
+        assert "error[L0803]: the run ended in hole `X`: prompt and output fill the 6 tokens of `max_len`" in done.stderr
+        shown = json.loads(lmqlc("run", str(path), "--model", "random", "--json", "--decoder", "argmax(max_len=6)").stdout)
+        assert (shown["finish_reason"], "value" in shown) == ("length", False)
+        path.write_text('"a[X]"\n')
+        done = lmqlc("run", str(path), "--model", "random", "--no-stream", "--decoder", "argmax(max_len=6)")
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+        assert done.stderr.startswith("lmqlc: warning: the run ended in hole `X`: ")
+
+    def test_a_hole_that_nothing_bounds(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "free.lmql"
+        path.write_text('"a[X]"\n"b[Y]" where len(Y) == 1\n')
+        monkeypatch.setenv("LMQLC_MAX_TOKENS", "3")
+        done = lmqlc("run", str(path), "--model", "random:2", "--stream")
+        assert done.returncode == 0 and "Y = " in done.stdout
+        assert done.stderr.splitlines()[-1].startswith("lmqlc: warning: hole `X` was ended after 3 tokens")
+        monkeypatch.setenv("LMQLC_MAX_TOKENS", "none")
+        done = lmqlc("run", str(path), "--model", "random:2")
+        assert done.returncode == 1 and "LMQLC_MAX_TOKENS is a whole number above 0" in done.stderr
+
+    def test_a_prompt_of_thirty_thousand_tokens(self, tmp_path: Path) -> None:
+        path = tmp_path / "long.lmql"
+        path.write_text("\"{'word ' * 6000}[X]\" where len(X) == 3\nreturn len(X)\n")
+        assert lmqlc("run", str(path), "--model", "random").stdout == "3\n"
+
     @pytest.mark.parametrize("loop", ["for i in range(10**9):\n    '{i}[Y]'\n", "import time\n'x'\ntime.sleep(60)\n"])
     def test_a_query_past_its_time_shows_what_it_has_written(self, tmp_path: Path, loop: str) -> None:
         path = tmp_path / "long.lmql"

@@ -342,3 +342,25 @@ class TestCommand:
             assert main(["serve-query", "q.lmql", "--host", "127.0.0.1", "--port", port, "--model", "scripted:a"]) == 3
         assert main(["serve-query", "q.lmql", "--port", "0", "--model", "local:/there/is/none"]) == 3
         assert "is in use" in capfd.readouterr().err
+
+
+def test_a_run_that_ends_before_its_return_says_so_with_what_it_had() -> None:
+    with served('name: str\n"Greet {name}: [WORD]"\nreturn WORD\n', "Hello " * 9, "Hello " * 9, options={"max_len": 16}) as server:
+        status, found = request(server, {"name": "Anna"})
+        assert status == 422 and found["error"]["type"] == "RunEnded"
+        assert found["error"]["diagnostics"][0]["code"] == "L0803"
+        assert found["error"]["result"]["prompt"] == "Greet Anna: " + found["error"]["result"]["variables"]["WORD"]
+        assert found["error"]["result"]["finish_reason"] == "length"
+        status, found = request(server, {"name": "Anna" * 9})
+        assert status == 422 and found["error"]["type"] == "ContextOverflow"
+        assert found["error"]["result"]["prompt"].startswith("Greet AnnaAnna")
+        status, text = request(server, {"name": "Anna"}, headers={**JSON, "Accept": "text/event-stream"})
+        assert status == 200 and '"type": "RunEnded"' in text and "event: end" not in text
+
+
+def test_warnings_of_a_run_are_in_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LMQLC_MAX_TOKENS", "2")
+    with served('"Greet: [WORD]!"\n', "Hello there") as server:
+        status, found = request(server, {})
+    assert (status, found["finish_reason"]) == (200, "end")
+    assert found["warnings"][0].startswith("hole `WORD` was ended after 2 tokens")
