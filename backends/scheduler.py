@@ -2,7 +2,8 @@
 
 The scheduler has a thread of its own. Before each step it takes in what waits, in turn between clients, and drops what was cancelled or is
 past its deadline; in a step, everything that is under way asks for its next logits in one call of the model. Work joins and leaves between
-steps. A long prompt is read in pieces between steps, so that nobody waits for it. Where the model runs out of memory, batches get smaller.
+steps. A long prompt is read in pieces between steps, so that nobody waits for it. Work whose constraint is judged by other processes
+chooses its tokens in a thread, and sits out the steps until it has. Where the model runs out of memory, batches get smaller.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +33,9 @@ PROMPTS = 512
 """Positions of prompts that are read before a step; at least one piece is."""
 OWN_SECONDS = 60.0
 """Seconds that the choosing of one work's tokens may take, the model's steps not counted: a bound on costly constraints."""
+MOMENT = 0.02
+"""Seconds that a step waits for a work that chooses its token in a thread, before it goes on without."""
+_LOOK = 0.5  # seconds between looks at deadlines while nothing else happens
 _RECOVERY = 500  # steps after which a batch that ran out of memory is tried larger again
 
 log = logging.getLogger("lmqlc.serve")
@@ -95,6 +100,7 @@ class Scheduler:
         self._good_steps = 0
         self._work_seconds = 1.0
         self._started = threading.Event()
+        self._choosers = ThreadPoolExecutor(max_workers=batch, thread_name_prefix="lmqlc-choose")
         self._loop: asyncio.AbstractEventLoop
         self._wake: asyncio.Event
         self._session: Session
@@ -170,6 +176,7 @@ class Scheduler:
             self._wake.clear()
             self._admit()
             await self._step()
+        self._choosers.shutdown(wait=False)
         await self._session.close()
 
     def _admit(self) -> None:
@@ -213,12 +220,35 @@ class Scheduler:
         """Read prompts of new works, then one token for everybody who is through with that."""
         left = PROMPTS
         for ticket in list(self._active):
-            if ticket.reading and left > 0:
+            if ticket.reading and ticket.choosing is None and left > 0:
                 left -= await self._begin(ticket)
-        asking = [ticket for ticket in self._active if not ticket.reading and ticket.wants]
+        await self._join()
+        asking = [ticket for ticket in self._active if not ticket.reading and ticket.wants and ticket.choosing is None]
         if asking:
             await self._ask(asking)
+        elif self._active and all(ticket.choosing is not None for ticket in self._active):
+            await self._news()
         Ticket.deliver_all([ticket for ticket in self._active if ticket.fresh])
+
+    async def _join(self) -> None:
+        """Take in what was chosen in threads. Each choice is waited for once, for a moment, so that it can be part of this step."""
+        new = [ticket.choosing for ticket in self._active if ticket.choosing is not None and not ticket.late]
+        if new:
+            await asyncio.wait(new, timeout=MOMENT)
+        for ticket in list(self._active):
+            if ticket.choosing is not None:
+                ticket.late = True
+                if ticket.choosing.done():
+                    chosen, ticket.choosing = ticket.choosing, None
+                    self._chosen(ticket, chosen.result)
+        Ticket.deliver_all([ticket for ticket in self._active if new and ticket.fresh])
+
+    async def _news(self) -> None:
+        """Wait until something happens, where all works are choosing."""
+        woken = asyncio.ensure_future(self._wake.wait())
+        choosing: list[asyncio.Future[Any]] = [ticket.choosing for ticket in self._active if ticket.choosing is not None]
+        await asyncio.wait([woken, *choosing], timeout=_LOOK, return_when=asyncio.FIRST_COMPLETED)
+        woken.cancel()
 
     async def _begin(self, ticket: Ticket) -> int:
         """Do the next part of a work's beginning; about how many positions were read."""
@@ -226,7 +256,7 @@ class Scheduler:
         if work.alone is not None:  # it is None once all is done
             await self._do_alone(ticket)
             return PROMPTS
-        if not ticket.read and not self._advance(ticket):
+        if not ticket.wants and not self._advance(ticket):
             return 0
         if not ticket.read and isinstance(work, HoleWork) and isinstance(self._session, HearsOfHoles):
             self._session.begin_hole(*work.begins)
@@ -339,29 +369,32 @@ class Scheduler:
 
     def _give(self, ticket: Ticket, rows: Logits) -> None:
         """Let a work choose from its logits, and say what it wants next."""
-        if ticket.cancelled:
-            return
-        started = time.perf_counter()
-        try:
-            ticket.work.take(rows)
-        except LmqlError as error:
-            self._leave(ticket, error)
-            return
-        except Exception as error:  # whatever a constraint's engine raises is its work's fault, and nobody else's
-            log.exception("a request failed")
-            self._leave(ticket, BackendUnavailable(f"the request failed: {type(error).__name__}"))
-            return
-        self._advance(ticket, started)
+        if not ticket.cancelled:
+            self._advance(ticket, rows)
 
-    def _advance(self, ticket: Ticket, started: float | None = None) -> bool:
-        """Find what a work wants next; it leaves where that is nothing."""
-        started = time.perf_counter() if started is None else started
+    def _advance(self, ticket: Ticket, rows: Logits | None = None) -> bool:
+        """Find what a work wants next, from its logits once it has any; it leaves where that is nothing. False where it wants nothing now,
+        also because it has still to be found."""
+        if ticket.work.waits:
+            ticket.late = False
+            kept = None if rows is None else np.array(rows)
+            ticket.choosing = self._loop.run_in_executor(self._choosers, _next, ticket.work, kept)
+            ticket.choosing.add_done_callback(_heard)
+            return False
+        return self._chosen(ticket, lambda: _next(ticket.work, rows))
+
+    def _chosen(self, ticket: Ticket, outcome: Callable[[], tuple[list[list[int]], float]]) -> bool:
+        """Take in what a work wants next; it leaves where that is nothing, or finding it has failed."""
         try:
-            ticket.wants = ticket.work.wants()
+            ticket.wants, seconds = outcome()
         except LmqlError as error:
             self._leave(ticket, error)
             return False
-        ticket.own_seconds += time.perf_counter() - started
+        except Exception as error:  # whatever a constraint's engine raises is its work's fault, and nobody else's
+            log.exception("a request failed")
+            self._leave(ticket, BackendUnavailable(f"the request failed: {type(error).__name__}"))
+            return False
+        ticket.own_seconds += seconds
         if ticket.own_seconds > OWN_SECONDS:
             self._leave(ticket, Expired(f"the constraint took more than {OWN_SECONDS:g} seconds to be judged"))
             return False
@@ -381,3 +414,17 @@ class Scheduler:
         self.usage.forward_passes += spent.forward_passes
         self.usage.tokens_computed += spent.tokens_computed
         self.usage.tokens_reused += spent.tokens_reused
+
+
+def _next(work: Work, rows: Logits | None) -> tuple[list[list[int]], float]:
+    """What a work wants next, after it has chosen from its logits; and the seconds that took."""
+    started = time.perf_counter()
+    if rows is not None:
+        work.take(rows)
+    return work.wants(), time.perf_counter() - started
+
+
+def _heard(chosen: asyncio.Future[tuple[list[list[int]], float]]) -> None:
+    """A choice has failed; where its work has left, nobody else asks."""
+    if not chosen.cancelled():
+        chosen.exception()

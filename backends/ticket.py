@@ -19,10 +19,12 @@ from lmqlc.grammar.errors import LmqlError
 class Work(Protocol):
     """Something that needs logits, or calls of a session (`alone`, until it is None).
 
-    Only its scheduler's thread may touch it once it was submitted.
+    Only its scheduler may touch it once it was submitted. waits: `wants` and `take` may wait for other processes; the scheduler calls them
+    in a thread of their own, one at a time.
     """
 
     usage: SessionUsage
+    waits: bool
     alone: Callable[[Session], Awaitable[None]] | None
     events: list[Any]
     """What came of it since the last look; the scheduler takes them out."""
@@ -50,6 +52,8 @@ class Ticket:
         self.read = 0  # positions of its prompt that are
         self.known = 0  # positions that it was charged for
         self.own_seconds = 0.0
+        self.choosing: asyncio.Future[tuple[list[list[int]], float]] | None = None  # what it wants next, while a thread finds that
+        self.late = False  # that has kept others waiting already
         self._loop = asyncio.get_running_loop()
         self._events: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -60,8 +64,8 @@ class Ticket:
 
     @property
     def fresh(self) -> bool:
-        """The work has events that were not handed over."""
-        return bool(self.work.events)
+        """The work has events that were not handed over, and adds none now."""
+        return self.choosing is None and bool(self.work.events)
 
     def cancel(self) -> None:
         """Nobody waits any more: the work leaves before the next step."""

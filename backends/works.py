@@ -39,6 +39,7 @@ class HoleWork:
         heal: Healed | None = None,
     ) -> None:
         self.hole = hole
+        self.waits = hole.constraint is not None and not hole.constraint.exact
         self.usage = SessionUsage()
         self.events: list[Any] = []
         self.prompt = prompt
@@ -111,6 +112,7 @@ class LogitsWork:
     """Next-token logits `float32[n, V]` after several sequences; its event is the array."""
 
     alone: Alone = None
+    waits = False
 
     def __init__(self, sequences: list[list[int]]) -> None:
         self.usage = SessionUsage()
@@ -135,6 +137,8 @@ class ScoreWork:
 
     A few options at a time are scored together.
     """
+
+    waits = False
 
     def __init__(self, prompt: list[int], options: Sequence[list[int]] | None = None, *, start: int | None = None) -> None:
         self.usage = SessionUsage()

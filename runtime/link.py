@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -19,6 +18,7 @@ from lmqlc.backends.base import Tokenizer, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.constraints import And, Const, Constraint, Number, NumberCompare, Or, Truth, TypeIs
 from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.leading import with_leading_space
 from lmqlc.compiler.masks.request import DecodesHoles, Formula, Language
 from lmqlc.grammar.errors import UnsatisfiableConstraint
@@ -28,8 +28,10 @@ from lmqlc.runtime.link_cache import DiskEntry
 if TYPE_CHECKING:
     from lmqlc.compiler.masks.core import Core
 
-KEPT = 512
-"""How many linked constraints, and how many text automata, are kept for the process."""
+MOST_AUTOMATA = 64 << 20
+"""Bytes of text automata that are kept for the process."""
+MOST_LINKED = 256 << 20
+"""Bytes of constraints over a vocabulary that are kept for the process: linked ones, and the tables that those of one automaton share."""
 _BUDGETS = 16
 """How many budgets are kept for each."""
 
@@ -80,34 +82,11 @@ class Place:
     source: Source | None = None
 
 
-class _Kept:
-    """A small cache, least recently used out first; safe to share between threads."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable | None) -> Any:
-        with self._lock:
-            if key is None or key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key]
-
-    def put(self, key: Hashable | None, value: Any) -> None:
-        if key is None:
-            return
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-
-
-_AUTOMATA = _Kept(KEPT)
-_CORES = _Kept(64)
-_LINKED = _Kept(KEPT)
-_LONGEST = _Kept(KEPT)
+_AUTOMATA: Kept[TextAutomaton] = Kept(MOST_AUTOMATA)
+_CORES: Kept[Core] = Kept(MOST_LINKED)
+_LINKED: Kept[LinkedHole] = Kept(MOST_LINKED)
+_LONGEST: Kept[tuple[int | None]] = Kept(MOST_LINKED >> 8)
+_ENTRY = 2000  # bytes of an entry beside its tables, about
 
 
 def whole_constraint(constraint: Constraint, slots: tuple[Any, ...], hole_type: object) -> Constraint:
@@ -172,10 +151,11 @@ def _linked(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Linke
     vocabulary = tokenizer.vocabulary
     # `forced` asks the tokenizer itself; the entry keeps it alive, so that no other one gets its `id`.
     key = _key((constraint, place.leading_space, vocabulary.fingerprint, id(tokenizer), place.follow))
-    linked: LinkedHole | None = _LINKED.get(key)
+    linked = None if key is None else _LINKED.get(key)
     if linked is None:
         linked = _link(constraint, tokenizer, place)
-        _LINKED.put(key, linked)
+    if key is not None:
+        _LINKED.put(key, linked, _ENTRY + (0 if linked.constraint is None else linked.constraint.nbytes))  # again: it grows with its use
     return linked
 
 
@@ -223,23 +203,25 @@ def _longest_regular(constraint: Constraint, place: Place) -> int | None:
     from lmqlc.compiler.automata.longest import longest_text
 
     key = _key((constraint, place.leading_space))
-    found: tuple[int | None] | None = _LONGEST.get(key)
+    found = None if key is None else _LONGEST.get(key)
     if found is None:
         try:
             found = (longest_text(text_automaton(constraint, place)),)
         except UnsatisfiableConstraint:  # there may be others beside it
             found = (0,)
-        _LONGEST.put(key, found)
+        if key is not None:
+            _LONGEST.put(key, found, _ENTRY)
     return found[0]
 
 
 def _core(constraint: Constraint, vocabulary: Vocabulary, place: Place) -> Core:
     """The automaton over a vocabulary: from this process, from the cache on disk, or built now."""
     key = _key((constraint, place.leading_space, vocabulary.fingerprint))
-    core: Core | None = _CORES.get(key)
+    core = None if key is None else _CORES.get(key)
     if core is None:
         core = _recalled_or_built(constraint, vocabulary, place)
-        _CORES.put(key, core)
+    if key is not None:
+        _CORES.put(key, core, _ENTRY + core.nbytes)
     return core
 
 
@@ -264,11 +246,12 @@ def text_automaton(constraint: Constraint, place: Place) -> TextAutomaton:
     from lmqlc.compiler.automata.build import build
 
     key = _key((constraint, place.leading_space))
-    automaton: TextAutomaton | None = _AUTOMATA.get(key)
+    automaton = None if key is None else _AUTOMATA.get(key)
     if automaton is None:
         automaton = build(constraint, source=place.source)
         automaton = with_leading_space(automaton) if place.leading_space else automaton
-        _AUTOMATA.put(key, automaton)
+        if key is not None:
+            _AUTOMATA.put(key, automaton, _ENTRY + automaton.delta.nbytes + automaton.accepts.nbytes)
     return automaton
 
 

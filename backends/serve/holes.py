@@ -127,7 +127,9 @@ class Wire:
         constraint, phrases = (None, ()) if linked is None else linked
         vocabulary = ready.tokenizer.vocabulary
         heal = Healed(*taken_back(vocabulary, prompt[len(prompt) - healable :])) if healable else Healed(0, b"")
-        hole = HoleRun(name or "", vocabulary, constraint, Budget(budget, "budget"), phrases, heal.text)
+        hole = await ready.linker.begin(
+            constraint, lambda: HoleRun(name or "", vocabulary, constraint, Budget(budget, "budget"), phrases, heal.text)
+        )
         return HoleWork(hole, prompt, sampling, seed, known, heal), chunk
 
     async def _linked(self, ready: Ready, fields: Fields, budget: int, follow: str | None) -> Linked | None:

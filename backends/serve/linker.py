@@ -1,66 +1,49 @@
-"""Constraints from requests become constraints on the tokens of the served model: in a thread of their own, the last ones kept."""
+"""Constraints from requests become constraints on the tokens of the served model, the last ones kept.
+
+Automata are linked in a thread of their own. Formulas wait for the worker processes of their engines, each in a thread: one that makes an
+engine hang holds up no other. See `lmqlc.compiler.masks.external`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from lmqlc.backends.base import Tokenizer
 from lmqlc.backends.scheduler import Busy
 from lmqlc.backends.wire_automaton import unpack_automaton
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.masks.external import workers
 from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.request import Formula, Language
 
 T = TypeVar("T")
 
 MOST_AUTOMATA = 128 << 20
 """Bytes of automata that are kept for clients that name them again."""
-MOST_LINKED = 256
+MOST_LINKED = 256 << 20
+"""Bytes of linked constraints that are kept."""
+WAITING = 32
+"""Formulas that are linked, or begun, at the same time."""
 PATIENCE = 20.0
 """Seconds to wait for a constraint to be linked before the client is asked to come again."""
 
 Linked = tuple[TokenConstraint, tuple[StopPhrase, ...]]
 
 
-class Kept(Generic[T]):
-    """The values used last, within a weight; safe to share between threads."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._weight = 0
-        self._values: OrderedDict[Hashable, tuple[T, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable) -> T | None:
-        """The value of a key, None where there is none."""
-        with self._lock:
-            if key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key][0]
-
-    def put(self, key: Hashable, value: T, weight: int = 1) -> None:
-        """Keep a value; the ones not used for longest go."""
-        with self._lock:
-            self._weight += weight - self._values.pop(key, (None, 0))[1]
-            self._values[key] = value, weight
-            while self._weight > self._most and len(self._values) > 1:
-                self._weight -= self._values.popitem(last=False)[1][1]
-
-
 class Linker:
     """Links languages to one tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        workers().apart = True
         self._tokenizer = tokenizer
         self._automata: Kept[TextAutomaton] = Kept(MOST_AUTOMATA)
         self._linked: Kept[Linked] = Kept(MOST_LINKED)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lmqlc-link")
+        self._waiting = ThreadPoolExecutor(max_workers=WAITING, thread_name_prefix="lmqlc-formula")
 
     def known(self, name: str) -> TextAutomaton | None:
         """An automaton that some client has sent before."""
@@ -80,8 +63,8 @@ class Linker:
         key = (name, budget, follow)
         found = self._linked.get(key)
         if found is None:
-            found = await self.run(lambda: self._within(name, language, budget, follow))
-            self._linked.put(key, found)
+            found = await self.run(lambda: self._within(name, language, budget, follow), waits=isinstance(language, Formula))
+            self._linked.put(key, found, found[0].nbytes)
         return found
 
     def _within(self, name: Hashable, language: Language, budget: int, follow: str | None) -> Linked:
@@ -90,13 +73,17 @@ class Linker:
         whole = self._linked.get(key)
         if whole is None:
             whole = self._link(language, follow)
-            self._linked.put(key, whole)
+            self._linked.put(key, whole, whole[0].nbytes)
         constraint, phrases = whole
         return constraint.within(budget), phrases
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Runs something in the linker's thread."""
-        future = self._thread.submit(work)
+    async def begin(self, constraint: TokenConstraint | None, work: Callable[[], T]) -> T:
+        """Runs what begins a hole with a constraint: in a thread where that may wait for other processes."""
+        return work() if constraint is None or constraint.exact else await self.run(work, waits=True)
+
+    async def run(self, work: Callable[[], T], *, waits: bool = False) -> T:
+        """Runs something in the linker's thread; in one of its own where it waits for other processes. Raises Busy where it takes long."""
+        future = (self._waiting if waits else self._thread).submit(work)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await asyncio.wrap_future(future)
@@ -122,5 +109,6 @@ class Linker:
         return self._tokenizer.encode(text, first=False)
 
     def close(self) -> None:
-        """Ends the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Ends the threads."""
+        for threads in (self._thread, self._waiting):
+            threads.shutdown(wait=False, cancel_futures=True)

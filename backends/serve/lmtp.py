@@ -123,6 +123,7 @@ class _StreamWork:
     """The tokens of one GENERATE message; its events are entries without a stream."""
 
     alone: Alone = None
+    waits = False
 
     def __init__(self, fields: Fields, ready: Ready) -> None:
         self.usage = SessionUsage()

@@ -65,7 +65,7 @@ async def begin(
         budget = budget_for(ready, prompt, manner.most)
         linked = await linked_for(manner, ready, budget)
         for choice in range(manner.choices):
-            work, phrases = text_work(ready, prompt, manner, linked, budget, (at, choice), top)
+            work, phrases = await text_work(ready, prompt, manner, linked, budget, (at, choice), top)
             works.append((prompt, work, CertainText(phrases)))
     try:
         for index, (prompt, work, shown) in enumerate(works):

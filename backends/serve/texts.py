@@ -245,12 +245,13 @@ class TextWork(HoleWork):
             self.hole.conclude("stop", len(data) - min(found))
 
 
-def text_work(
+async def text_work(
     ready: Ready, prompt: Sequence[int], manner: Manner, linked: Linked | None, budget: int, place: tuple[int, int], top: int
 ) -> tuple[TextWork, tuple[StopPhrase, ...]]:
     """The work for one text, and the stop phrases that are not shown. place: of the prompt in its request, and of the choice."""
     constraint, phrases = (None, ()) if linked is None else linked
-    hole = HoleRun("TEXT", ready.tokenizer.vocabulary, constraint, Budget(budget, "budget"), phrases)
+    vocabulary = ready.tokenizer.vocabulary
+    hole = await ready.linker.begin(constraint, lambda: HoleRun("TEXT", vocabulary, constraint, Budget(budget, "budget"), phrases))
     stops = manner.stops if linked is None else ()
     shown = tuple(StopPhrase(False, stop) for stop in stops) or phrases
     return TextWork(hole, prompt, manner, (manner.seed, *place), top, stops), shown

@@ -13,6 +13,10 @@ from lmqlc.compiler.masks.interface import Bits
 class TextAtom(Protocol):
     """One atom over the text of a hole. Nothing here has side effects that a caller could see."""
 
+    def begin(self) -> None:
+        """The constraint is linked, and texts may come: what fails from now on raises ConstraintViolated, no compile error."""
+        ...
+
     def alive(self, text: bytes) -> bool:
         """Some continuation of `text`, itself included, may hold. Once False for a text, False for all that begin with it."""
         ...

@@ -280,6 +280,12 @@ class TokenClasses:
         self._size = size
         return self._build(state)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the blocks that are built, with their lists of tokens."""
+        built = [block for block in self._blocks if block is not None]
+        return sum(block.table.nbytes + block.class_of.nbytes + (8 * len(block.class_of) if block.listed else 0) for block in built)
+
     def all(self) -> Iterator[ClassBlock]:
         """Every block, in the order of its states."""
         first = 0

@@ -13,8 +13,9 @@ one token is looked ahead, and those that lead nowhere are refused.
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
+import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -28,17 +29,16 @@ from lmqlc.compiler.masks.core import agrees, following
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.forms import allows, pack, unpack, words
 from lmqlc.compiler.masks.interface import Bits, Ids
+from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.residues import Residue, counts_tokens, within_budget
 from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.compiler.masks.trie import vocabulary_index
-from lmqlc.grammar.errors import UnsatisfiableConstraint
+from lmqlc.grammar.errors import ConstraintViolated, UnsatisfiableConstraint
 
 NARROW = 32
 """Up to this many allowed tokens are looked ahead."""
 TRIED = 256
 """Tokens tried, while looking ahead, to find one with which a Python function lets the text go on; past that it is taken to be possible."""
-KEPT = 256
-"""States whose masks, and whose choices, are remembered, least recently used out first."""
 
 
 class Choice(NamedTuple):
@@ -47,6 +47,14 @@ class Choice(NamedTuple):
     residue: int
     bits: Bits
     functions: frozenset[int]
+
+
+REMEMBERED = 64 << 20
+"""Bytes of masks and choices that are remembered by state, of all combinations of this process, least recently used out first."""
+_ENTRY = 300  # bytes of an entry beside its text and its masks, about
+_masks: Kept[Bits] = Kept(REMEMBERED // 2)
+_choices: Kept[list[Choice]] = Kept(REMEMBERED // 2)
+_numbers = itertools.count()
 
 
 class Combination:
@@ -74,8 +82,7 @@ class Combination:
         self._parts = parts
         self._stepper = Stepper(parts, self.vocabulary)
         self._residues = parts.residues.residues
-        self._masks: OrderedDict[State, Bits] = OrderedDict()
-        self._known_choices: OrderedDict[State, list[Choice]] = OrderedDict()
+        self._number = next(_numbers)
 
     @property
     def longest(self) -> int | None:
@@ -106,6 +113,11 @@ class Combination:
                 self._stoppers.append(token_id)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that are held now, about. Masks are not: all combinations share what is remembered of those."""
+        return sum(residue.tokens.nbytes for residue in self._residues) + 16 * sum(map(len, self._by_first.values()))
+
+    @property
     def phrases(self) -> tuple[StopPhrase, ...]:
         """The stop phrases of the constraint."""
         return self._parts.phrases
@@ -121,13 +133,11 @@ class Combination:
 
     def mask(self, state: Any) -> Bits:
         """The allowed tokens of a state; see `TokenConstraint`."""
-        bits = self._masks.get(state)
+        bits = _masks.get((self._number, state))
         if bits is None:
-            bits = self._masks[state] = self._mask(state)
+            bits = self._mask(state)
             bits.flags.writeable = False
-            while len(self._masks) > KEPT:
-                self._masks.popitem(last=False)
-        self._masks.move_to_end(state)
+            _masks.put((self._number, state), bits, _ENTRY + len(state.text) + bits.nbytes)
         return bits
 
     def advance(self, state: Any, token_id: int) -> State | None:
@@ -214,7 +224,8 @@ class Combination:
             return []
         ids, at = encoded_behind(encode, self.vocabulary, before, text.encode()), cast(State | None, state)
         for place, token_id in enumerate(ids):
-            at = None if at is None else self.advance(at, token_id) if place or not before else self._begin(at, token_id, len(before))
+            if at is not None:  # what is forced leads nowhere else: nothing needs to be looked ahead
+                at = self._stepper.after(at, token_id) if place or not before else self._begin(at, token_id, len(before))
         return [] if at is None or at.text != state.text + text.encode() else ids
 
     def _begin(self, state: State, token_id: int, skip: int) -> State | None:
@@ -252,19 +263,26 @@ class Combination:
             self._judge_stops(state, flags)
         if self._is_narrow(state):
             for token_id in np.flatnonzero(flags).tolist():
-                after = self._stepper.after(state, token_id)
-                flags[token_id] = after is not None and self._goes_on(after)
+                flags[token_id] = self._leads_on(state, token_id)
         if self.is_final(state):
             flags[sorted(self._eos | self._follow)] = True
         return pack(flags)
 
+    def _leads_on(self, state: State, token_id: int) -> bool:
+        """A token does not lead nowhere. Where an engine fails to say so, it may still be right."""
+        try:
+            after = self._stepper.after(state, token_id)
+        except ConstraintViolated:
+            return True
+        return after is not None and self._goes_on(after)
+
     def _choices(self, state: State) -> list[Choice]:
         """What residues and engines allow at a state; ends apart, stops left to be judged."""
-        found = self._known_choices.get(state)
+        found = _choices.get((self._number, state))
         if found is None:
-            found = self._known_choices[state] = list(self._find_choices(state))
-            while len(self._known_choices) > KEPT:
-                self._known_choices.popitem(last=False)
+            found = list(self._find_choices(state))
+            weight = _ENTRY + len(state.text) + sum(choice.bits.nbytes for choice in found)
+            _choices.put((self._number, state), found, weight)
         return found
 
     def _find_choices(self, state: State) -> Iterator[Choice]:
@@ -339,7 +357,12 @@ class Combination:
         return not self._parts.stops and int(np.bitwise_count(self._open(state)).sum()) <= NARROW
 
     def _goes_on(self, state: State) -> bool:
-        """The text is valid as it is, or some token can follow; taken to be so where finding out would take long."""
+        """The text is valid as it is, or some token can follow; taken to be so where finding out would take long, or an engine fails."""
+        with suppress(ConstraintViolated):
+            return self._can_end_or_follow(state)
+        return True
+
+    def _can_end_or_follow(self, state: State) -> bool:
         if self.is_final(state):
             return True
         ids: Ids = np.flatnonzero(unpack(self._open(state), self._width))

@@ -21,7 +21,6 @@ from lmqlc.compiler.masks.combine import Combination
 from lmqlc.compiler.masks.combine_step import Encode, Parts
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.cuts import special_ends
-from lmqlc.compiler.masks.external import json_engine, lark_engine
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.phrases import PhraseSearch, phrases_of
 from lmqlc.compiler.masks.residues import (
@@ -130,6 +129,8 @@ def compose(
         combined = Combination(parts, vocabulary)
         if not combined.satisfiable():
             raise unsatisfiable("no text can meet this constraint: nothing can come first", constraint.span, (), None, None)
+        for atom in parts.atoms:
+            atom.begin()
         return combined
 
 
@@ -205,11 +206,13 @@ def _accepts(automaton: TextAutomaton, text: str, tokens: int) -> bool:
 
 def _atom(atom: c.Constraint, vocabulary: Vocabulary) -> TextAtom:
     """The engine or function behind an external atom."""
+    if isinstance(atom, c.Custom):
+        return CustomAtom(operands.value(atom.function), [operands.value(arg) for arg in atom.args], atom.span)
+    from lmqlc.compiler.masks.external import json_engine, lark_engine
+
     if isinstance(atom, c.Grammar):
         return lark_engine(operands.value(atom.grammar), vocabulary, atom.span)
     if isinstance(atom, c.Json):
         return json_engine(True if atom.schema is None else operands.value(atom.schema), vocabulary, atom.span)
-    if isinstance(atom, c.TypeIs):
-        return json_engine(schema_of(operands.value(atom.type), atom.span), vocabulary, atom.span)
-    assert isinstance(atom, c.Custom)
-    return CustomAtom(operands.value(atom.function), [operands.value(arg) for arg in atom.args], atom.span)
+    assert isinstance(atom, c.TypeIs)
+    return json_engine(schema_of(operands.value(atom.type), atom.span), vocabulary, atom.span)

@@ -71,6 +71,12 @@ class Core:
         self._tables: OrderedDict[tuple[str, frozenset[int]], MaskTable] = OrderedDict()
         self._forced: dict[tuple[int, int], bytes] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held now, about: the automaton, its token classes, and masks."""
+        automaton = self.automaton
+        return automaton.delta.nbytes + automaton.accepts.nbytes + self.classes.nbytes + sum(t.nbytes for t in list(self._tables.values()))
+
     @cached_property
     def index(self) -> VocabularyIndex:
         return vocabulary_index(self.vocabulary)
@@ -164,6 +170,11 @@ class MaskTable:
         self._recalled: dict[tuple[int, bool], tuple[Mask, bool]] = {}
         self._by_state: dict[tuple[int, int, int, bool], tuple[Mask, bool]] = {}
         self._needs: dict[tuple[int, int], tuple[npt.NDArray[np.int32], int]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the masks."""
+        return 4 * words(self._pool.width) * (len(self._by_choice) + len(self._recalled))
 
     @cached_property
     def follow(self) -> frozenset[int]:

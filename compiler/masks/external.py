@@ -1,20 +1,18 @@
 """Grammars and JSON schemas that are no regular languages, by llguidance (the extra `schema`), as atoms of a combined constraint.
 
 The engine judges prefixes: a text is alive where the grammar can go on, whatever tokens and budgets allow, so its masks are not exact.
-By default it lets only the canonical token through where bytes are forced. Here that is turned off (`no_forcing`), so that all tokens
-that agree with the grammar are allowed, as everywhere else.
-
-The engine's tokenizer is made of the vocabulary alone. Behind its V tokens stand one token for every byte and the engine's own
-end-of-text: texts are fed to it byte by byte, so that its state depends on the text alone and never on how that was split into tokens.
+It runs in worker processes (`lmqlc.compiler.workers`, `guidance`): a grammar that makes it hang, crash or take memory without bound is
+given up with an error, and nothing else is hurt. What was asked of it is remembered here, within a bound in bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
-import threading
-from collections import OrderedDict
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -22,153 +20,206 @@ from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
 from lmqlc.compiler.masks.atoms import whole_characters
 from lmqlc.compiler.masks.interface import Bits
+from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.schemas import close_objects
-from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
+from lmqlc.compiler.workers.pool import Pool, Request, WorkerError, WorkerFailed
+from lmqlc.grammar.errors import ConstraintViolated, LmqlError
 from lmqlc.grammar.source import Span
 
 BAD_GRAMMAR = "L0410"
 MAX_SOURCE = 1 << 17
 """Characters of a grammar or schema. The engine's time to read one grows faster than its length; this much takes it about a second."""
-MAX_FORCED = 1 << 13
-"""Bytes that a grammar may leave no choice about in a row; past that it is taken to have no end."""
+MAX_FORCED = 1 << 15
+"""Bytes that a grammar may leave no choice about in a row; past that it is taken to have no end. Terminals are read greedily, so that
+`A: /a+/` followed by `B: /a+b/` has none: no `a` is left for `B`."""
 MAX_ITEMS = 1000
 MAX_ITEMS_OF_SCHEMAS = 4000
 """Ways to read one place of a text that the engine follows, for grammars and for schemas. An ambiguous grammar has more the longer the text
 is, and every token takes time with their square: 0.3 s each at this bound. Schemas need four for every key that may be left out."""
-KEPT = 512
-"""Engine states remembered per atom. A text that was forgotten is read again from the nearest one that was not."""
-_NEAR = 64
+READING = 3.0
+"""Seconds of computing time in which a grammar or schema must be read."""
+STEP = 2.0
+"""Seconds of computing time for one look at a text."""
+VOCABULARY = 60.0
+"""Seconds of computing time in which a worker must learn a vocabulary; 262,144 tokens take it one."""
+MEMORY = 1 << 30
+"""Bytes that a worker may take for its work."""
+WORKERS = min(8, max(3, os.cpu_count() or 3))
+"""Processes at most; most programs need one."""
+REMEMBERED = 64 << 20
+"""Bytes of what the engine said about texts."""
+FAILURES = 3
+"""Texts of one grammar that may be given up before all of them are."""
 
-_HEADER = '\n%llguidance {"no_forcing": true}\n'
-_tokenizers: OrderedDict[str, Any] = OrderedDict()
-_TOKENIZERS_KEPT = 8
-_lock = threading.Lock()
+EMPTY = "no text is in the language"
+_FAILED = 1 << 20
+_ENTRY = 200  # bytes of an entry beside its text and mask, about
+
+
+class Judgement(NamedTuple):
+    """What the engine says about a text. more: it can go on in more than one way, as far as that is seen at once."""
+
+    alive: bool
+    accepting: bool
+    closed: bool
+    more: bool
+
+
+class Masked(NamedTuple):
+    """The mask of a text, and whether one byte alone can follow."""
+
+    bits: Bits
+    single: bool
+
+
+_pool = Pool("lmqlc.compiler.masks.guidance:Guidance", most=WORKERS, memory=MEMORY)
+_judged: Kept[Judgement] = Kept(REMEMBERED // 4)
+_masked: Kept[Masked] = Kept(REMEMBERED * 3 // 4)
+_given_up: Kept[tuple[str, int]] = Kept(_FAILED)
+"""The words about the last text of a grammar that was given up, and how many were: `FAILURES` where the grammar cannot be read."""
+
+
+def workers() -> Pool:
+    """The processes in which engines run."""
+    return _pool
 
 
 class GrammarEngine:
     """An atom `Grammar(source)` or `Json(schema)` over one vocabulary.
 
-    grammar: in the engine's Lark dialect. construct: how the program calls it, for messages. Raises UnsupportedConstraint where the engine
-    is not installed, LmqlCompileError with the engine's own words where it refuses the grammar, UnsatisfiableConstraint where no text
-    can be in the language.
+    grammar: in the engine's Lark dialect. construct: how the program calls it, for messages. first: texts that are looked at now.
+    Raises UnsupportedConstraint where the engine is not installed, LmqlCompileError with the engine's own words where it refuses the
+    grammar and where it was given up, UnsatisfiableConstraint where no text can be in the language; after `begin` ConstraintViolated, where
+    the engine fails or is given up at a text.
     """
 
     def __init__(
-        self, grammar: str, vocabulary: Vocabulary, *, construct: str, span: Span | None = None, max_items: int = MAX_ITEMS
+        self,
+        grammar: str,
+        vocabulary: Vocabulary,
+        *,
+        construct: str,
+        span: Span | None = None,
+        max_items: int = MAX_ITEMS,
+        first: tuple[bytes, ...] = (),
     ) -> None:
         self._construct = construct
         self._span = span
-        self._width = len(vocabulary)
-        self._start = self._begin(grammar, vocabulary, max_items)
-        self._kept: OrderedDict[bytes, Any] = OrderedDict()
-        self._lock = threading.Lock()
-        if len(self.forced(b"")) > MAX_FORCED:
-            raise self._empty(": it forces more text without end")
+        self._vocabulary = vocabulary
+        self._words = -(-len(vocabulary) // 32)
+        self._grammar = grammar
+        self._max_items = max_items
+        self._key = hashlib.sha256(f"{vocabulary.fingerprint}\0{max_items}\0{grammar}".encode("utf-8", "surrogatepass")).hexdigest()
+        self._patience = 0.1
+        self._forced = (b"", b"")  # a text, and that text with what must follow it
+        self._linked = False
+        self._read = False
+        self._look(first)
+        self._read = True
+
+    def _look(self, first: tuple[bytes, ...]) -> None:
+        if len(self._grammar) > MAX_SOURCE:
+            message = f"{len(self._grammar)} characters are too many; {MAX_SOURCE} are read at most"
+            raise self._refused(message)
+        if find_spec("llguidance") is None:
+            message = f"{self._construct} needs the grammar engine llguidance, which is not installed"
+            raise error(UNSUPPORTED, message, self._span, "pip install 'lmqlc[schema]'")
+        self._judge(b"")
+        self.forced(b"")
+        for text in first:
+            if self.alive(text):
+                self.mask(text)
+
+    def begin(self) -> None:
+        self._linked = True
 
     def alive(self, text: bytes) -> bool:
-        with self._lock:
-            known, matcher = self._nearest(text)
-            if len(text) - known > _NEAR // 2:  # keep a state on the way, or long texts would be read from their start again and again
-                return self._matcher(text) is not None
-            rest = self._bytes(text[known:])
-            return rest is not None and self._follows(matcher, rest)
+        return self._judge(text).alive
 
     def holds(self, text: bytes) -> bool:
-        with self._lock:
-            matcher = self._matcher(text, keep=False)
-            return matcher is not None and bool(matcher.is_accepting()) and whole_characters(text) is not None
-
-    def mask(self, text: bytes) -> Bits:
-        with self._lock:
-            matcher = self._matcher(text)
-            words = -(-self._width // 32)
-            if matcher is None:
-                return np.zeros(words, np.uint32)
-            raw = matcher.compute_bitmask()
-            self._check(matcher)
-            bits = np.frombuffer(raw, "<u4", count=words).astype(np.uint32)
-            if self._width % 32:
-                bits[-1] &= np.uint32((1 << self._width % 32) - 1)
-            return bits
+        return self._judge(text).accepting and whole_characters(text) is not None
 
     def closed(self, text: bytes) -> bool:
-        with self._lock:
-            matcher = self._matcher(text)
-            return matcher is not None and matcher.is_accepting() and str(matcher.stop_reason()) == "NoExtension"
+        return self._judge(text).closed
+
+    def mask(self, text: bytes) -> Bits:
+        return self._mask(text).bits
 
     def forced(self, text: bytes) -> bytes:
-        with self._lock:
-            matcher = self._matcher(text)
-            if matcher is None:
-                return b""
-            found: bytes = matcher.deep_copy().compute_ff_bytes()  # on a copy, since running into a limit spoils a matcher
-            return found
+        judged = self._judge(text)
+        known = _masked.get((self._key, text))
+        if not judged.alive or judged.more or (known is not None and not known.single):
+            return b""
+        found: bytes = self._ask("forced", text, MAX_FORCED + 1)
+        if len(found) > MAX_FORCED:
+            self._fail(f"{EMPTY}, or none of a usable length: more than {MAX_FORCED} bytes in a row leave no choice", text)
+        self._forced = (text, text + found)
+        return found
 
-    def _begin(self, grammar: str, vocabulary: Vocabulary, max_items: int) -> Any:
-        """The engine's state at the empty text."""
-        if len(grammar) > MAX_SOURCE:
-            message = f"{len(grammar)} characters are too many; {MAX_SOURCE} are read at most"
-            raise self._refused(message)
+    def _judge(self, text: bytes) -> Judgement:
+        before, whole = self._forced
+        if len(before) < len(text) < len(whole) and whole.startswith(text):
+            return Judgement(True, False, False, False)
+        found = _judged.get((self._key, text))
+        if found is None:
+            found = Judgement(*self._ask("judge", text))
+            _judged.put((self._key, text), found, len(text) + _ENTRY)
+        return found
+
+    def _mask(self, text: bytes) -> Masked:
+        found = _masked.get((self._key, text))
+        if found is None:
+            raw, single = self._ask("mask", text)
+            bits = np.frombuffer(raw, "<u4", count=self._words).astype(np.uint32)
+            if len(self._vocabulary) % 32:
+                bits[-1] &= np.uint32((1 << len(self._vocabulary) % 32) - 1)
+            found = Masked(bits, single)
+            _masked.put((self._key, text), found, bits.nbytes + len(text) + _ENTRY)
+        return found
+
+    def _ask(self, kind: str, text: bytes, *more: object) -> Any:
+        """What a worker says of a text."""
+        words, failures = _given_up.get(self._key) or ("", 0)
+        if failures >= FAILURES:
+            self._fail(words, text)
         try:
-            from llguidance import LLMatcher, LLParserLimits
-        except ImportError as problem:
-            message = f"{self._construct} needs the grammar engine llguidance, which is not installed"
-            raise error(UNSUPPORTED, message, self._span, "pip install 'lmqlc[schema]'") from problem
-        limits = LLParserLimits(max_items_in_row=max_items)
-        matcher = LLMatcher(_tokenizer(vocabulary), grammar + _HEADER, log_level=0, limits=limits)
-        self._check(matcher)
-        return matcher
+            request = (kind, self._key, text, *more)
+            untried = not self._linked
+            answer = _pool.ask(request, home=self._key, seconds=STEP, provide=self._provide, patience=self._patience, untried=untried)
+        except WorkerError as problem:
+            words = _first_words(str(problem))
+        except WorkerFailed as problem:
+            if problem.kind == "start":
+                raise error(UNSUPPORTED, f"{self._construct}: {problem}", self._span) from problem
+            words = f"the engine {problem}"
+            _given_up.put(self._key, (words, failures + 1 if self._read else FAILURES), len(words) + _ENTRY)
+        else:
+            self._patience = max(self._patience, min(answer.seconds, 1.0))  # how long another worker would take to learn it
+            return answer.value
+        return self._fail(words, text)
 
-    def _matcher(self, text: bytes, *, keep: bool = True) -> Any:
-        """The engine's state after a text, None where the text is not alive. keep: the text is one that is written, and may go on."""
-        known, matcher = self._nearest(text)
-        rest = self._bytes(text[known:])
-        if rest is None:
-            return None
-        if rest:
-            if not self._follows(matcher, rest):
-                return None
-            matcher = matcher.deep_copy()
-            matcher.try_consume_tokens(rest)
-            self._check(matcher)
-        if not keep:
-            return matcher
-        self._kept[text] = matcher
-        self._kept.move_to_end(text)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return matcher
+    def _provide(self, name: str) -> tuple[Request, float]:
+        """What a worker must be told before it can answer."""
+        fingerprint = self._vocabulary.fingerprint
+        if name == "vocabulary":
+            return ("vocabulary", fingerprint, list(self._vocabulary.tokens)), VOCABULARY
+        return ("grammar", self._key, fingerprint, self._grammar, self._max_items), READING
 
-    def _follows(self, matcher: Any, rest: list[int]) -> bool:
-        """The grammar goes on with these bytes."""
-        count = matcher.validate_tokens(rest) if rest else 0
-        self._check(matcher)
-        return bool(count == len(rest))
+    def _fail(self, words: str, text: bytes) -> NoReturn:
+        """Raise what an engine's failure means: a grammar that cannot be used, or a text that cannot go on."""
+        if words == "NoExtensionBias" or "Unsatisfiable" in words:
+            words = EMPTY
+        if text:
+            words = f"{words} (after {len(text)} bytes of text)"
+        if self._linked:
+            raise ConstraintViolated(f"{self._construct}: {words}")
+        raise self._empty(words) if words.startswith(EMPTY) else self._refused(words)
 
-    def _nearest(self, text: bytes) -> tuple[int, Any]:
-        """The longest known prefix of a text among the nearest ones, and the state after it."""
-        for end in range(len(text), max(0, len(text) - _NEAR), -1):
-            matcher = self._kept.get(text[:end])
-            if matcher is not None:
-                return end, matcher
-        return 0, self._start
-
-    def _bytes(self, text: bytes) -> list[int] | None:
-        """The tokens that feed a text byte by byte; None for the byte that no UTF-8 text has and the engine reads as a marker."""
-        return None if 0xFF in text else [self._width + byte for byte in text]
-
-    def _check(self, matcher: Any) -> None:
-        if matcher.is_error():
-            words = _first_words(matcher.get_error())
-            if words == "NoExtensionBias" or "Unsatisfiable" in words:
-                raise self._empty()
-            raise self._refused(words)
-
-    def _refused(self, words: str) -> LmqlCompileError:
+    def _refused(self, words: str) -> LmqlError:
         return error(BAD_GRAMMAR, f"{self._construct}: {words}", self._span)
 
-    def _empty(self, detail: str = "") -> UnsatisfiableConstraint:
-        return unsatisfiable(f"{self._construct}: no text is in the language{detail}", self._span, (), None, None)
+    def _empty(self, words: str) -> LmqlError:
+        return unsatisfiable(f"{self._construct}: {words}", self._span, (), None, None)
 
 
 _LITERAL = re.compile(r'"(?:\\.|[^"\\\n])*"|/(?:\\.|[^/\\\n])+/|//.*')
@@ -196,10 +247,9 @@ def json_engine(schema: Any, vocabulary: Vocabulary, span: Span | None = None) -
     except (TypeError, ValueError, RecursionError) as problem:
         message = f"{construct}: the schema is no JSON: {problem}"
         raise error(BAD_GRAMMAR, message, span) from problem
-    engine = GrammarEngine(f"start: %json {source}", vocabulary, construct=construct, span=span, max_items=MAX_ITEMS_OF_SCHEMAS)
-    if engine.alive(b"{"):
-        engine.mask(b"{")  # where an object with too many keys shows now, not when the model has begun it
-    return engine
+    first = (b"{",)  # where an object with too many keys shows now, not when the model has begun it
+    grammar = f"start: %json {source}"
+    return GrammarEngine(grammar, vocabulary, construct=construct, span=span, max_items=MAX_ITEMS_OF_SCHEMAS, first=first)
 
 
 _LAYOUT = {
@@ -217,41 +267,25 @@ def _laid_out(schema: Any) -> Any:
     return {**close_objects(schema), "x-guidance": _LAYOUT} if isinstance(schema, dict) else schema
 
 
+_OWN_WORDS = (
+    ("recursion limit exceeded", "the schema is nested too deeply: about 120 levels of JSON are read"),
+    ("fuel exhausted", "it takes the engine more steps than it may take"),
+    ("Unable to determine if regex is empty", "too many patterns and lengths hold together to tell whether any text meets them all"),
+)
+"""What parts of the engine's messages mean where they say little to a reader."""
+
+
 def _first_words(message: str) -> str:
-    """The engine's message without its inner state and without the excerpt of a source that the program did not write."""
-    text = message.split("\n<state>")[0].removeprefix("at 1(8): failed to compile JSON schema: ")
+    """The engine's message without the excerpt of a source that the program did not write."""
+    for part, words in _OWN_WORDS:
+        if part in message:
+            return words
+    text = message.removeprefix("at 1(8): failed to compile JSON schema: ")
     lines = [line for line in text.splitlines() if line.strip() and not re.match(r"\s*(\d+)? *\||\s*\^", line)]
     return " ".join(lines)[:500] or "the engine refuses it"
 
 
-def _tokenizer(vocabulary: Vocabulary) -> Any:
-    """The engine's tokenizer for a vocabulary, kept per fingerprint."""
-    from llguidance import LLTokenizer
-
-    with _lock:
-        found = _tokenizers.get(vocabulary.fingerprint)
-        if found is None:
-            found = _tokenizers[vocabulary.fingerprint] = LLTokenizer(_Tokens(vocabulary))
-            while len(_tokenizers) > _TOKENIZERS_KEPT:
-                _tokenizers.popitem(last=False)
-        _tokenizers.move_to_end(vocabulary.fingerprint)
-        return found
-
-
-class _Tokens:
-    """A vocabulary as the engine reads one: V tokens, 256 single bytes, and an end-of-text of its own."""
-
-    is_tokenizer_wrapper = True
-    bos_token_id = None
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._width = len(vocabulary)
-        singles = [bytes([byte]) if byte != 0xFF else b"" for byte in range(256)]
-        # The engine takes a first byte of 0xFF to mark special tokens. No UTF-8 text has that byte, so nothing is lost.
-        self.tokens = [b"" if 0xFF in token else token for token in vocabulary.tokens] + singles + [b"<end>"]
-        self.eos_token_id = len(self.tokens) - 1
-        self.special_token_ids = [self.eos_token_id]
-
-    def __call__(self, text: str | bytes) -> list[int]:
-        data = text.encode() if isinstance(text, str) else text
-        return [self._width + byte for byte in data]
+def forget() -> None:
+    """Drop all that is remembered of texts and of failures."""
+    for kept in (_judged, _masked, _given_up):
+        kept.clear()

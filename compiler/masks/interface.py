@@ -22,6 +22,11 @@ class TokenConstraint(Protocol):
         ...
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds now, about; what it shares with others counts."""
+        ...
+
+    @property
     def longest(self) -> int | None:
         """The most tokens that a text may take, whatever budget and vocabulary; None where texts have no bound, or none is known."""
         ...

@@ -35,6 +35,7 @@ State = tuple[int, int, int, Written | None]
 Encode = Callable[[str], list[int]]
 
 ENDED = -1
+_STATE_BYTES = 256  # of a remembered state, about
 _REMEMBERED = 1 << 16
 """Masks remembered by exact state; past this, the memory is cleared and filled again by what matters of a state."""
 
@@ -63,6 +64,11 @@ class TokenAutomaton:
         self._removes = any(not phrase.keep for phrase in core.automaton.phrases)
         self._limit = core.automaton.char_limit or 0
         self._seen: dict[State, Bits] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held now, about; most of them are its core's, which others may share."""
+        return self.core.nbytes + _STATE_BYTES * len(self._seen)
 
     @property
     def longest(self) -> int | None:

@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def forget() -> None:
     """What this process knows is gone; the disk stays."""
     for kept in (link._AUTOMATA, link._CORES, link._LINKED):
-        kept._values.clear()
+        kept.clear()
     forget_cores()
 
 
