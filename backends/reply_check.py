@@ -42,12 +42,12 @@ class _Walk:
         self._count = self._chars = 0
 
     def ends(self, pieces: Sequence[bytes], ended: Ended) -> bool:
-        if not pieces or ended.reason != "stop":
+        if not pieces or ended.reason not in ("stop", "follow"):
             return all(map(self._goes_on, pieces)) and ended.cut == 0 and self._is_final()
         if not all(map(self._goes_on, pieces[:-1])):
             return False
         if ended.cut == len(pieces[-1]) and self._is_final():
-            return True  # the text that follows
+            return True  # the text that follows, or a special token, which writes nothing
         past = self._past_stop(pieces[-1])
         return past is not None and past <= ended.cut
 

@@ -70,7 +70,7 @@ class HoleWork:
         """The event of the end."""
         reason = self.hole.reason
         assert reason is not None
-        return Ended("stop" if reason == "follow" else reason, self.hole.cut)
+        return Ended(reason, self.hole.cut)
 
     def take(self, rows: Logits) -> None:
         row = rows[0]

@@ -51,8 +51,8 @@ class TextRun:
     """The text of one hole as it arrives.
 
     linked: the constraint over `BYTES`. follow: the literal after the hole; its first character ends the hole where the text is complete
-    and does not go on with it. `text`: the characters taken; `reason`: how the hole ended, None before; `budget`: of
-    its request.
+    and does not go on with it; where a Python function has yet to say whether it does, what arrives must agree with all of it.
+    `text`: the characters taken; `reason`: how the hole ended, None before; `budget`: of its request.
     """
 
     def __init__(self, name: str, linked: LinkedHole, follow: str | None) -> None:
@@ -66,6 +66,7 @@ class TextRun:
         self._follow = follow or ""
         self._state: State = None if linked.constraint is None else linked.constraint.start()
         self._cut = 0
+        self._before = self._state
         self._settle()
 
     @property
@@ -87,7 +88,19 @@ class TextRun:
                 if self._follow.startswith(character) and self.complete():
                     self.reason = "follow"
                 return place
+            if self._is_literal(text[place:]):
+                return place
         return len(text)
+
+    def _is_literal(self, rest: str) -> bool:
+        """End the hole before what was taken last, where that agrees with the following literal and no function has it yet."""
+        if self.reason is not None or self._constraint is None or not self._follow or not self._constraint.undecided(self._state):
+            return False
+        before, text = self._before, self.text
+        if not self._constraint.is_final(before) or not (self._follow.startswith(rest) or rest.startswith(self._follow)):
+            return False
+        self._state, self.text, self.reason = before, text[:-1], "follow"
+        return True
 
     def accepts(self, text: str) -> bool:
         """The text may come next, as far as it goes before the hole ends; nothing is changed."""
@@ -123,6 +136,7 @@ class TextRun:
             self.text += character
             return True
         state: State | None = self._state
+        self._before = self._state
         data = character.encode("utf-8", "surrogatepass")
         for byte in data:
             assert self._constraint is not None

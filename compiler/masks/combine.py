@@ -147,11 +147,9 @@ class Combination:
         if token_id in self._eos:
             return ended(0) if self.is_final(state) else None
         after = self._stepper.after(state, token_id)
-        if after is not None and (not self._is_narrow(state) or self._goes_on(after)):
-            return after
-        if token_id in self._follow and self.is_final(state):
-            return ended(len(self.vocabulary.tokens[token_id]))
-        return None
+        if after is not None and self._is_narrow(state) and not self._goes_on(after):
+            after = None
+        return self._or_followed(state, after, len(self.vocabulary.tokens[token_id]), token_id in self._follow)
 
     def enter(self, state: Any, token_id: int, skip: int) -> State | None:
         """The state after a first token of which only the bytes behind the first `skip` are read, None where it is not allowed."""
@@ -159,9 +157,20 @@ class Combination:
         if state.cut is not None or not text:
             return None
         after = self._stepper.after(state, token_id, skip)
-        if after is not None and (self._parts.stops or self._goes_on(after)):
-            return after
-        return ended(len(text)) if agrees(text, self._parts.follow.encode()) and self.is_final(state) else None
+        if after is not None and not self._parts.stops and not self._goes_on(after):
+            after = None
+        return self._or_followed(state, after, len(text), agrees(text, self._parts.follow.encode()))
+
+    def _or_followed(self, state: State, after: State | None, size: int, agrees: bool) -> State | None:
+        """The state after a token of some bytes, or the end where it agrees with the text that follows and is no continuation, for all that
+        is known."""
+        if agrees and (after is None or self._stepper.undecided(after)) and self.is_final(state):
+            return ended(size, followed=True)
+        return after
+
+    def undecided(self, state: Any) -> bool:
+        """See `TokenConstraint`."""
+        return self._stepper.undecided(cast(State, state))
 
     def entering(self, state: Any, ids: Ids, skip: int) -> Ids:
         """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes."""
@@ -211,6 +220,10 @@ class Combination:
     def stopped(self, state: Any) -> int | None:
         """None while decoding goes on, else the bytes to cut from the end of what was written."""
         return cast(State, state).cut
+
+    def followed(self, state: Any) -> bool:
+        """Whether a token of the text that follows has ended the text."""
+        return cast(State, state).followed
 
     def forced(self, state: Any, before: bytes = b"") -> list[int]:
         """The tokens of the text that one grammar leaves no choice about, as the tokenizer writes it; empty where the budget, a count of

@@ -14,6 +14,7 @@ import numpy as np
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.atoms import TextAtom
+from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.phrases import PhraseSearch, Thread
 from lmqlc.compiler.masks.residues import Residue, Residues
 from lmqlc.compiler.masks.token_automaton import State as Inner
@@ -35,7 +36,7 @@ class State(NamedTuple):
 
     text: the bytes written. taken: how many tokens. tokens: each residue's own state, None where it is dead. places: each residue's
     `Place`, where there are stops. alive: by external atom, False once it is known to be false. threads: stop phrases begun.
-    cut: None while open, else the bytes to drop at the end.
+    cut: None while open, else the bytes to drop at the end. followed: it was ended by the text that follows.
     """
 
     text: bytes
@@ -45,6 +46,7 @@ class State(NamedTuple):
     alive: tuple[bool, ...]
     threads: tuple[Thread, ...] = ()
     cut: int | None = None
+    followed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,21 @@ class Stepper:
         """The budget leaves no further token."""
         return self.parts.max_tokens is not None and state.taken >= self.parts.max_tokens
 
+    def undecided(self, state: State) -> bool:
+        """Whether the text can go on only if Python functions, which cannot say yet, will have it so."""
+        if state.cut is not None:
+            return False
+        seen, atoms = self.seen(state.text), self.parts.atoms
+        unknown = [i for i, atom in enumerate(atoms) if state.alive[i] and isinstance(atom, CustomAtom) and atom.undecided(seen)]
+        if not unknown:
+            return False
+        live = {
+            tuple(values[i] for i in unknown)
+            for values, number in self.parts.residues.by_values.items()
+            if state.tokens[number] is not None and not any(value and not alive for value, alive in zip(values, state.alive, strict=True))
+        }
+        return len(live) < 1 << len(unknown)
+
     def _still_alive(self, state: State, text: bytes) -> tuple[bool, ...]:
         seen, atoms = self.seen(text), self.parts.atoms
         return tuple(flag and (i not in self.needed or atoms[i].alive(seen)) for i, flag in enumerate(state.alive))
@@ -166,9 +183,9 @@ class Stepper:
         return _accepts(residue, place, state.taken + bool(part))
 
 
-def ended(cut: int) -> State:
-    """The ended state; nothing but the cut matters of it."""
-    return State(b"", 0, (), (), (), (), cut)
+def ended(cut: int, *, followed: bool = False) -> State:
+    """The ended state; nothing but how it ended matters of it."""
+    return State(b"", 0, (), (), (), (), cut, followed)
 
 
 def _region(residue: Residue, count: int) -> int:

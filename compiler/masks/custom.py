@@ -1,8 +1,8 @@
 """Python functions as atoms: `f(text, final, *args)` says False (dead), None (not yet known) or True.
 
 `final` is True for a whole text that may be the hole's value: only True lets it be. Otherwise the text may go on, and only False
-matters: no continuation will do. True for a text that may go on promises nothing. Text that ends inside a character is shown without
-the begun character.
+matters: no continuation will do. True for a text that may go on promises nothing; None leaves it to the text that follows the hole, which
+ends a text that is valid where it agrees. Text that ends inside a character is shown without the begun character.
 
 The class protocol of the existing language (`forward`, `follow`, `final`) is adapted by `function_of`. A class, or an object of one, is
 judged by what it says of whole texts: the value of `forward(text, *args, final=…)`; a false value of a text that may go on is dead only
@@ -49,6 +49,11 @@ class CustomAtom:
     def alive(self, text: bytes) -> bool:
         characters = whole_characters(text)
         return characters is not None and self._ask(characters, False) is not False
+
+    def undecided(self, text: bytes) -> bool:
+        """The function cannot say yet whether the text, which may go on, will do."""
+        characters = whole_characters(text)
+        return characters is not None and self._ask(characters, False) is None
 
     def holds(self, text: bytes) -> bool:
         try:

@@ -226,10 +226,8 @@ class HoleRun:
             self._ids.append(token.id)
 
     def conclude(self, reason: FinishReason, cut: int) -> None:
-        """End the hole as it ended elsewhere, with so many bytes cut. A stop without one of the phrases was the text that follows."""
-        self._cut = cut
-        stopped = reason == "stop" and not (self.tokens and self._is_special_stop(self.tokens[-1].id))
-        self.reason = "follow" if stopped and not self._by_phrase() else reason
+        """End the hole as it ended elsewhere, with so many bytes cut."""
+        self._cut, self.reason = cut, reason
 
     def _heal(self, first: Healing, token_id: int) -> None:
         """Take the first token, which covers the prompt's end."""
@@ -274,7 +272,7 @@ class HoleRun:
             cut = constraint.stopped(self._state)
             if cut is not None:
                 self._cut = cut
-                self.reason = "stop" if self._by_phrase() else "follow"
+                self.reason = "follow" if constraint.followed(self._state) else "stop"
                 return
             if constraint.is_closed(self._state):
                 cut = self.left <= 0 and not constraint.within(None).is_closed(self._state)  # more would follow, were there more tokens
@@ -284,18 +282,6 @@ class HoleRun:
             if constraint is not None and not constraint.is_final(self._state):
                 raise ConstraintViolated(f"hole `{self.name}` reached its budget of {self.budget.tokens} tokens with its text incomplete")
             self.reason = self.budget.reason
-
-    def _by_phrase(self) -> bool:
-        """A stop phrase ended the hole, not the text that follows it."""
-        if not self._phrases or not self._ids or self._cut != len(self.last_bytes()):
-            return bool(self._phrases)
-        kept = self.data()
-        dropped = b"".join(self.vocabulary.tokens[i] for i in self._ids)[self._own + len(kept) :]
-        for phrase in self._phrases:
-            text = None if phrase.text is None else phrase.text.encode()
-            if text is None or (kept.endswith(text) if phrase.keep else dropped.startswith(text)):
-                return True
-        return False
 
 
 def logprob(logits: Logits, token_id: int) -> float:

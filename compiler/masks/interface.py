@@ -79,3 +79,11 @@ class TokenConstraint(Protocol):
         """None while decoding goes on; else it has ended, and this many bytes at the end of the written bytes are to be cut (a removed
         stop phrase, overrun, a discarded token of the following literal)."""
         ...
+
+    def followed(self, state: State) -> bool:
+        """It has ended by a token of the following literal, and not by a stop or by end-of-text."""
+        ...
+
+    def undecided(self, state: State) -> bool:
+        """Whether anything can go on from here is not known yet: only a Python function can say, and does not."""
+        ...

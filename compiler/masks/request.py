@@ -59,8 +59,7 @@ class Healed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a hole: why, and how many of the bytes written are cut. A stop and the text that follows are both "stop" here: the phrases
-    are the asker's to tell apart."""
+    """The end of a hole: why, and how many of the bytes written are cut."""
 
     reason: FinishReason
     cut: int = 0

@@ -6,7 +6,7 @@ do not count for `len(TOKENS(X))`, while all tokens produced count for `max_toke
 
 A state is `(q, count, room, written)`: the automaton's state at a token boundary, the tokens so far (no further than they matter),
 the code points left of the text's limit (0 without one; negative within a stop phrase that will be removed), and the tokens written
-where a stop's cut depends on them. An ended text is `(ENDED, cut, 0, None)`.
+where a stop's cut depends on them. An ended text is `(ENDED, cut, followed, None)`, with 1 where the text that follows ended it.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class TokenAutomaton:
         if token_id in self._eos:
             return (ENDED, 0, 0, None)
         if token_id in self._masks.follow:
-            return (ENDED, len(self.vocabulary.tokens[token_id]), 0, None)
+            return (ENDED, len(self.vocabulary.tokens[token_id]), 1, None)
         return None
 
     def enter(self, state: Any, token_id: int, skip: int) -> State | None:
@@ -177,7 +177,7 @@ class TokenAutomaton:
                 if value >= self._states:
                     return self._stop(q, count, written, text)
                 return (value, min(count + 1, self._horizon.last), room - chars, written)
-        return (ENDED, len(text), 0, None) if self._final(q, moment.region, room) and agrees(text, self.follow.encode()) else None
+        return (ENDED, len(text), 1, None) if self._final(q, moment.region, room) and agrees(text, self.follow.encode()) else None
 
     def entering(self, state: Any, ids: Ids, skip: int) -> Ids:
         """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes."""
@@ -232,6 +232,15 @@ class TokenAutomaton:
         """None while decoding goes on, else the bytes to cut from the end of what was written."""
         q, cut, _, _ = cast(State, state)
         return cut if q == ENDED else None
+
+    def followed(self, state: Any) -> bool:
+        """Whether a token of the text that follows has ended the text."""
+        q, _, followed, _ = cast(State, state)
+        return q == ENDED and bool(followed)
+
+    def undecided(self, state: Any) -> bool:
+        """Never: an automaton knows."""
+        return False
 
     def forced(self, state: Any, before: bytes = b"") -> list[int]:
         """The tokens of the longest text without a choice, as the tokenizer writes it; empty where its tokens would matter."""

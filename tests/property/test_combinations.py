@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
@@ -143,6 +144,24 @@ class Oracle:
         except UnicodeDecodeError:
             return False
 
+    def undecided(self, sequence: tuple[int, ...]) -> bool:
+        """Some Python function of the formula cannot say yet what it thinks of the text."""
+        return any(map(self._undecided_by(sequence), external_atoms(self._formula, is_external)))
+
+    def needs_an_undecided(self, sequence: tuple[int, ...]) -> bool:
+        """One that the formula cannot hold without."""
+        parts = self._formula.args if isinstance(self._formula, c.And) else (self._formula,)
+        return any(map(self._undecided_by(sequence), (part for part in parts if isinstance(part, c.Custom))))
+
+    def _undecided_by(self, sequence: tuple[int, ...]) -> Callable[[c.Constraint], bool]:
+        text = b"".join(self._tokens[i] for i in sequence).decode(errors="ignore")
+
+        def undecided(atom: c.Constraint) -> bool:
+            operands = [] if not isinstance(atom, c.Custom) else [arg.value for arg in atom.args]
+            return isinstance(atom, c.Custom) and atom.function.value(text, False, *operands) is None
+
+        return undecided
+
     def stop(self, sequence: tuple[int, ...]) -> int | None:
         """Where the text of these tokens is cut, None where no stop ends inside the last token. Earlier tokens have no stop."""
         data = b"".join(self._tokens[i] for i in sequence)
@@ -202,13 +221,17 @@ def walk(constraint_: Any, oracle: Oracle, vocabulary: Vocabulary, budget: int, 
                 continue
             cut = oracle.stop(longer)
             total = length + len(text)
+            if ends and cut is None and constraint_.followed(after) and oracle.undecided(longer):
+                continue  # no function had it yet, so that it was the text that follows
             if cut is not None:
                 assert closed is None or cut == closed
                 assert after is not None and constraint_.stopped(after) == total - cut, (longer, cut)
                 continue
             assert after is not None or not ends
+            assert not (ends and oracle.needs_an_undecided(longer))
             if after is not None and constraint_.stopped(after) is not None:
                 assert ends and constraint_.stopped(after) == len(text) and constraint_.is_final(after)
+                assert constraint_.followed(after)
                 after = None  # the token is the text that follows, and no part of this one
             if after is None:
                 assert not oracle.holds(longer, total), longer

@@ -247,6 +247,7 @@ def check_state(oracle: Oracle, linked: TokenAutomaton, state: Any, tokens: tupl
 
 
 def check_step(oracle: Oracle, linked: TokenAutomaton, then: Any, tokens: tuple[int, ...], legal: bool) -> None:
+    assert linked.followed(then) == (not legal and tokens[-1] not in oracle.eos)
     if legal:
         assert linked.stopped(then) == oracle.stop(tokens), tokens
     else:

@@ -15,6 +15,8 @@ from lmqlc.compiler.masks.forms import unpack
 from lmqlc.compiler.masks.residues import external_atoms
 from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint, UnsupportedConstraint
 from lmqlc.runtime.constraint import constraint
+from lmqlc.runtime.link import LinkedHole
+from lmqlc.runtime.text_hole import BYTES, TextRun
 
 TOKENS = [b"<e>", b"a", b"b", b"foo", b" bar", b"!", b"\xc3", b"\xa9", b" "]
 VOCABULARY = Vocabulary.build(TOKENS, [0])
@@ -195,6 +197,40 @@ def test_the_following_literal_ends_a_whole_text() -> None:
     ended = made.advance(state, 5)
     assert made.stopped(ended) == 1 and made.is_final(ended) and made.advance(ended, 1) is None
     assert allowed(made, 1, 5) == []
+
+
+@constraint
+def without_b(text: str, final: bool) -> bool | None:
+    return "b" not in text if final else None
+
+
+@constraint
+def willing(text: str, final: bool) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("formula", "swallows"),
+    [
+        (custom(at_most, 9), False),
+        (c.Not(c.Not(custom(without_b))), False),
+        (c.Not(c.And((custom(without_b), c.StartsWith(c.Const("b"))))), True),  # nothing that begins with "a" can break it
+        (c.And((custom(at_most, 9), c.Matches(c.Const("[ab! ]*")))), False),
+        (custom(willing), True),  # it may go on, says the function
+        (c.Or((custom(at_most, 9), c.Matches(c.Const("[ab!]*")))), True),  # whatever the function will say
+        (c.Or((custom(at_most, 9), c.Matches(c.Const("[ab]*")))), False),
+    ],
+)
+def test_a_function_that_has_yet_to_say_leaves_the_literal_to_the_prompt(formula: c.Constraint, swallows: bool) -> None:
+    made = compose(formula, VOCABULARY, follow="! Then")
+    state = made.advance(made.start(), 1)
+    assert 5 in allowed(made, 1)
+    assert made.followed(made.advance(state, 5)) != swallows
+    assert not made.followed(made.advance(state, 1))
+    text = TextRun("X", LinkedHole(compose(formula, BYTES.vocabulary)), "! Then")
+    assert (text.take("a! Th"), text.reason, text.text) == ((5, None, "a! Th") if swallows else (1, "follow", "a"))
+    text = TextRun("X", LinkedHole(compose(formula, BYTES.vocabulary)), "! Then")
+    assert text.take("a!a") == 3  # not the text that follows
 
 
 def test_one_token_is_looked_ahead_where_few_are_allowed() -> None:

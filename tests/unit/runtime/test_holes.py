@@ -20,13 +20,15 @@ PLENTY = Budget(99, "length")
 
 @dataclass(frozen=True)
 class Ends:
-    """Any text of the bytes `letters`, at most `most` of them; `stop` ends it. A state is the text, or the text and what to cut."""
+    """Any text of the bytes `letters`, at most `most` of them; `stop` ends it, as the text that follows where `follows`. A state is the
+    text, or the text and what to cut."""
 
     letters: bytes = b"abx.\xc3\xa9"
     most: int = 99
     stop: bytes = b"."
     keep: bool = True
     exact: bool = True
+    follows: bool = False
 
     def start(self) -> State:
         return (b"", None)
@@ -57,6 +59,9 @@ class Ends:
 
     def stopped(self, state: State) -> int | None:
         return state[1]  # type: ignore[index,no-any-return]
+
+    def followed(self, state: State) -> bool:
+        return self.follows
 
 
 KEEP, DROP = StopPhrase(True, "."), StopPhrase(False, ".")
@@ -133,8 +138,7 @@ class Cut(Ends):
 
 
 def test_the_text_that_follows_is_told_from_a_stop() -> None:
-    assert run(Ends(keep=False), A, DOT).reason == "follow"
-    assert run(Ends(keep=False), A, DOT, phrases=(StopPhrase(False, "b"),)).reason == "follow"
+    assert run(Ends(keep=False, follows=True), A, DOT, phrases=(DROP,)).reason == "follow"
     assert run(Ends(keep=False), A, DOT, phrases=(StopPhrase(False, None, r"\."),)).reason == "stop"
 
 
