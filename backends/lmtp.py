@@ -21,11 +21,12 @@ from lmqlc.backends.base import Logits, ModelSpec, Progress, SessionUsage, Vocab
 from lmqlc.backends.elsewhere import ModelElsewhere
 from lmqlc.backends.works import HoleWork
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.masks.core import core_of
 from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.compiler.masks.hole import HoleRun, TokenResult
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.request import Ended, Healed, HoleRequest, Language
-from lmqlc.compiler.masks.token_automaton import link
+from lmqlc.compiler.masks.token_automaton import finished
 from lmqlc.grammar.errors import BackendUnavailable, ModelNotFound
 
 TIMEOUT = 60.0
@@ -101,6 +102,8 @@ class LmtpSession:
     def _work(self, request: HoleRequest) -> HoleWork:
         """The hole, as it would be decoded in process."""
         language, tokenizer, vocabulary = request.language, self._backend.tokenizer, self._vocabulary
+        prompt = list(request.prompt)
+        heal = Healed(*taken_back(vocabulary, prompt[len(prompt) - request.healable :])) if request.healable else Healed(0, b"")
         constraint: TokenConstraint | None = None
         phrases: Sequence[StopPhrase] = ()
         if isinstance(language, TextAutomaton):
@@ -108,10 +111,8 @@ class LmtpSession:
             def encode(text: str) -> list[int]:
                 return tokenizer.encode(text, first=False)
 
-            linked = link(language, vocabulary, follow=request.follow, encode=encode)
-            constraint, phrases = linked.within(request.budget.tokens), language.phrases
-        prompt = list(request.prompt)
-        heal = Healed(*taken_back(vocabulary, prompt[len(prompt) - request.healable :])) if request.healable else Healed(0, b"")
+            linked = finished(core_of(language, vocabulary), max_tokens=None, follow=request.follow, encode=encode, named=vocabulary.named)
+            constraint, phrases = linked.within(request.budget.tokens).require(heal.text), language.phrases
         hole = HoleRun(request.name, vocabulary, constraint, request.budget, phrases, heal.text)
         return HoleWork(hole, prompt, request.sampling, request.seed, heal=heal)
 

@@ -69,13 +69,13 @@ async def _open(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type
     constraint = whole_constraint(hole.constraint, slots, hole_type)
     kind = number_kind(constraint)
     leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
-    place = Place(None, hole.follow, leading, at.program.source)
+    taken, heal = at.prompt.taken_back(tokenizer) if at.run.decoder.token_healing else (0, b"")
+    place = Place(None, hole.follow, leading, at.program.source, heal)
     linked = await _link(at, hole, constraint, place)
     budget = await at.budget(hole, ids, linked.longest)
-    linked = linked.within(budget.tokens)
+    linked = linked.within(budget.tokens, heal)
     await at.run.require_masks(hole, linked)
-    heals = at.run.decoder.token_healing and not linked.elsewhere
-    taken, heal = at.prompt.taken_back(tokenizer) if heals else (0, b"")
+    taken, heal = (0, b"") if linked.elsewhere else (taken, heal)
     decoding = HoleRun(hole.name, tokenizer.vocabulary, linked.constraint, budget, linked.phrases, heal)
     kept = len(ids) - taken if decoding.heals else len(ids)
     return OpenedHole(hole.name, decoding, tuple(ids), kept, taken, leading, kind, linked.phrases), linked, place

@@ -49,20 +49,22 @@ class LinkedHole:
     language: Language | None = None
     elsewhere: bool = False
     longest: int | None = None
-    _budgets: OrderedDict[int, LinkedHole] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
+    _budgets: OrderedDict[tuple[int | None, bytes], LinkedHole] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
 
-    def within(self, budget: int | None) -> LinkedHole:
+    def within(self, budget: int | None, before: bytes = b"") -> LinkedHole:
         """The same hole for at most so many tokens (None: any number): no other one where its texts cannot take more.
+
+        before: text at the end of the prompt that the first token may cover.
 
         Raises UnsatisfiableConstraint where no text fits.
         """
-        if self.constraint is None or budget is None:
+        if self.constraint is None:
             return self
-        found = self._budgets.get(budget)
+        found = self._budgets.get((budget, before))
         if found is None:
-            constraint = self.constraint.within(budget)
+            constraint = self.constraint.within(budget).require(before)
             found = self if constraint is self.constraint else replace(self, constraint=constraint)
-            self._budgets[budget] = found
+            self._budgets[budget, before] = found
             while len(self._budgets) > _BUDGETS:
                 self._budgets.popitem(last=False)
         return found
@@ -73,13 +75,15 @@ class Place:
     """Where a constraint is used.
 
     budget: tokens the hole may have (None: any number, or not known yet). follow: the literal after the hole. leading_space: one space may
-    stand before the text. source: the program, for the places in errors.
+    stand before the text. source: the program, for the places in errors. before: text at the end of the prompt that the first token may
+    cover.
     """
 
     budget: int | None = None
     follow: str | None = None
     leading_space: bool = False
     source: Source | None = None
+    before: bytes = b""
 
 
 _AUTOMATA: Kept[TextAutomaton] = Kept(MOST_AUTOMATA)
@@ -116,12 +120,12 @@ def link_hole(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Lin
     Raises UnsatisfiableConstraint where no text, or none within the budget, meets the constraint; UnsupportedConstraint and
     LmqlCompileError for one that cannot be compiled.
     """
-    return LinkedHole(None) if is_true(constraint) else _linked(constraint, tokenizer, place).within(place.budget)
+    return LinkedHole(None) if is_true(constraint) else _linked(constraint, tokenizer, place).within(place.budget, place.before)
 
 
 def link_text(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> TokenConstraint:
     """The constraint on tokens as for `link_hole`; one that holds for every text too."""
-    linked = _linked(constraint, tokenizer, place).within(place.budget).constraint
+    linked = _linked(constraint, tokenizer, place).within(place.budget, place.before).constraint
     assert linked is not None
     return linked
 
@@ -177,6 +181,7 @@ def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedH
         encode=encode,
         source=place.source,
         with_space=with_leading_space if place.leading_space else None,
+        before=None,
     )
     return LinkedHole(composed, getattr(composed, "phrases", ()), longest=_longest(constraint, place))
 

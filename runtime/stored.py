@@ -61,7 +61,7 @@ class StoredAutomata:
         if core is None:
             return None
         linked = finished(core, max_tokens=None, follow=place.follow, encode=lambda text: tokenizer.encode(text, first=False))
-        return LinkedHole(linked, core.automaton.phrases, longest=core.longest).within(place.budget)
+        return LinkedHole(linked, core.automaton.phrases, longest=core.longest).within(place.budget, place.before)
 
     def _core(self, prefix: str, vocabulary: Vocabulary) -> Core | None:
         from lmqlc.compiler.masks.store import from_arrays

@@ -122,23 +122,23 @@ class Wire:
         context = ready.backend.context_length
         if context is not None and len(prompt) + budget > context:
             raise ContextOverflow(f"{len(prompt)} tokens and {budget} more do not fit the model's context of {context} tokens")
-        linked = await self._linked(ready, fields, budget, follow)
-        fields.done()
-        constraint, phrases = (None, ()) if linked is None else linked
         vocabulary = ready.tokenizer.vocabulary
         heal = Healed(*taken_back(vocabulary, prompt[len(prompt) - healable :])) if healable else Healed(0, b"")
+        linked = await self._linked(ready, fields, budget, follow, heal.text)
+        fields.done()
+        constraint, phrases = (None, ()) if linked is None else linked
         hole = await ready.linker.begin(
             constraint, lambda: HoleRun(name or "", vocabulary, constraint, Budget(budget, "budget"), phrases, heal.text)
         )
         return HoleWork(hole, prompt, sampling, seed, known, heal), chunk
 
-    async def _linked(self, ready: Ready, fields: Fields, budget: int, follow: str | None) -> Linked | None:
+    async def _linked(self, ready: Ready, fields: Fields, budget: int, follow: str | None, before: bytes) -> Linked | None:
         """The constraint of a hole: an automaton by its name, with its bytes where the server did not know it; or a formula."""
         name, packed = fields.text("automaton", most=64), fields.text("packed", most=2 * MAX_PACKED)
         formula, leading = fields.raw("formula"), fields.flag("leading_space")
         if formula is not None:
             language = Formula(unpack_formula(formula), leading)
-            return await ready.linker.link((json.dumps(formula, sort_keys=True), leading), language, budget, follow)
+            return await ready.linker.link((json.dumps(formula, sort_keys=True), leading), language, budget, follow, before)
         if name is None:
             return _NOTHING
         automaton = ready.linker.known(name)
@@ -146,7 +146,7 @@ class Wire:
             if packed is None:
                 raise Problem(409, "the automaton is not known here: send its bytes too", "unknown_automaton")
             automaton = await ready.linker.received(name, _bytes(fields, packed))
-        return await ready.linker.link(name, automaton, budget, follow)
+        return await ready.linker.link(name, automaton, budget, follow, before)
 
     async def _lines(self, ticket: Ticket, work: HoleWork, chunk: int, started: float) -> AsyncIterator[bytes]:
         """Lines: `{"t": [[id, log-probability, forced], …]}` for tokens, signs of life while there are none, then the end."""

@@ -55,27 +55,27 @@ class Linker:
         self._automata.put(name, automaton, automaton.delta.nbytes + automaton.accepts.nbytes)
         return automaton
 
-    async def link(self, name: Hashable, language: Language, budget: int, follow: str | None) -> Linked:
-        """The constraint on tokens, and its stop phrases. name: equal only for the same language.
+    async def link(self, name: Hashable, language: Language, budget: int, follow: str | None, before: bytes = b"") -> Linked:
+        """The constraint on tokens, and its stop phrases. name: equal only for the same language. before: see `TokenConstraint.require`.
 
         Raises UnsatisfiableConstraint, UnsupportedConstraint and LmqlCompileError as `link` and `compose`, Busy where it takes long.
         """
-        key = (name, budget, follow)
+        key = (name, budget, follow, before)
         found = self._linked.get(key)
         if found is None:
-            found = await self.run(lambda: self._within(name, language, budget, follow), waits=isinstance(language, Formula))
+            found = await self.run(lambda: self._within(name, language, budget, follow, before), waits=isinstance(language, Formula))
             self._linked.put(key, found, found[0].nbytes)
         return found
 
-    def _within(self, name: Hashable, language: Language, budget: int, follow: str | None) -> Linked:
-        """A language linked once, whatever the budgets."""
-        key = (name, None, follow)
+    def _within(self, name: Hashable, language: Language, budget: int, follow: str | None, before: bytes) -> Linked:
+        """A language linked once, whatever the budgets and prompts."""
+        key = (name, None, follow, b"")
         whole = self._linked.get(key)
         if whole is None:
             whole = self._link(language, follow)
             self._linked.put(key, whole, whole[0].nbytes)
         constraint, phrases = whole
-        return constraint.within(budget), phrases
+        return constraint.within(budget).require(before), phrases
 
     async def begin(self, constraint: TokenConstraint | None, work: Callable[[], T]) -> T:
         """Runs what begins a hole with a constraint: in a thread where that may wait for other processes."""
@@ -93,16 +93,18 @@ class Linker:
 
     def _link(self, language: Language, follow: str | None) -> Linked:
         from lmqlc.compiler.masks.compose import compose
+        from lmqlc.compiler.masks.core import core_of
         from lmqlc.compiler.masks.leading import with_leading_space
-        from lmqlc.compiler.masks.token_automaton import link
+        from lmqlc.compiler.masks.token_automaton import finished
 
         vocabulary = self._tokenizer.vocabulary
         if isinstance(language, Formula):
             spaced = with_leading_space if language.leading_space else None
-            composed = compose(language.constraint, vocabulary, follow=follow, encode=self._encode, with_space=spaced)
+            composed = compose(language.constraint, vocabulary, follow=follow, encode=self._encode, with_space=spaced, before=None)
             core = getattr(composed, "core", None)
             return composed, getattr(composed, "phrases", ()) if core is None else core.automaton.phrases
-        linked = link(language, vocabulary, follow=follow, encode=self._encode)
+        core = core_of(language, vocabulary)
+        linked = finished(core, max_tokens=None, follow=follow, encode=self._encode, named=vocabulary.named)
         return linked, language.phrases
 
     def _encode(self, text: str) -> list[int]:

@@ -17,23 +17,25 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
+from lmqlc.compiler.automata.problems import unsatisfiable
 from lmqlc.compiler.masks.combine_step import Known, Parts, State, Stepper, dead_end, ended
 from lmqlc.compiler.masks.core import agrees, following
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.forms import allows, pack, unpack, words
+from lmqlc.compiler.masks.heal import begins_longer
 from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.residues import Residue, counts_tokens, within_budget
 from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.compiler.masks.trie import vocabulary_index
-from lmqlc.grammar.errors import ConstraintViolated, UnsatisfiableConstraint
+from lmqlc.grammar.errors import ConstraintViolated
 
 NARROW = 32
 """Up to this many allowed tokens are looked ahead."""
@@ -92,7 +94,7 @@ class Combination:
         return max(known) if len(known) == len(bounds) and not self._parts.stops else None
 
     def within(self, max_tokens: int | None) -> Combination:
-        """The same constraint under another budget; engines and functions are shared. Raises UnsatisfiableConstraint."""
+        """The same constraint under another budget; engines and functions are shared."""
         longest = self.longest
         if max_tokens is None or (longest is not None and longest <= max_tokens):
             max_tokens = None
@@ -100,8 +102,6 @@ class Combination:
             return self
         other = copy.copy(self)
         other._take(replace(self._parts, residues=within_budget(self._parts.residues, max_tokens), max_tokens=max_tokens))
-        if not other.satisfiable():
-            raise UnsatisfiableConstraint(f"no text of at most {max_tokens} tokens can meet this constraint: nothing can come first")
         return other
 
     def _find_stoppers(self, usable: list[int]) -> None:
@@ -126,10 +126,20 @@ class Combination:
         """The state of the empty text."""
         return self._stepper.start()
 
-    def satisfiable(self) -> bool:
+    def satisfiable(self, before: bytes = b"") -> bool:
         """Some token can come first, or the empty text is valid; False is certain, True is not."""
         start = self.start()
-        return any(state is not None for state in start.tokens) and self._goes_on(start)
+        if not any(state is not None for state in start.tokens):
+            return False
+        return self._goes_on(start) or begins_longer(self.vocabulary, self, start, before)
+
+    def require(self, before: bytes = b"") -> Self:
+        """The constraint itself. Raises UnsatisfiableConstraint where no token can come first."""
+        if not self.satisfiable(before):
+            bound = "" if self._parts.max_tokens is None else f" of at most {self._parts.max_tokens} tokens"
+            message = f"no text{bound} can meet this constraint: nothing can come first"
+            raise unsatisfiable(message, self._parts.span, (), None, None)
+        return self
 
     def mask(self, state: Any) -> Bits:
         """The allowed tokens of a state; see `TokenConstraint`."""
@@ -210,7 +220,7 @@ class Combination:
 
     def _closed_option(self, state: State, number: int, residue: Residue) -> bool:
         inner = state.tokens[number]
-        if inner is None or residue.tokens.is_closed(inner):
+        if inner is None or residue.tokens.is_closed(inner) or not residue.mask(inner).any():
             return True
         if state.places and dead_end(residue, state.places[number]):
             return True  # what may follow is a stop that is removed

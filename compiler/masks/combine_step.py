@@ -18,6 +18,7 @@ from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.phrases import PhraseSearch, Thread
 from lmqlc.compiler.masks.residues import Residue, Residues
 from lmqlc.compiler.masks.token_automaton import State as Inner
+from lmqlc.grammar.source import Span
 
 Encode = Callable[[str], list[int]]
 Known = dict[bytes, bool]
@@ -53,7 +54,7 @@ class State(NamedTuple):
 class Parts:
     """What a combination is made of. follow: the literal after the hole, "" for none. phrases: the stops as the runtime shows them. ends:
     special tokens that end the text as end-of-text does.
-    skips_space: a space at the start of the text belongs to the prompt; residues know, atoms are not shown it."""
+    skips_space: a space at the start of the text belongs to the prompt; residues know, atoms are not shown it. span: of the constraint."""
 
     residues: Residues[Residue]
     atoms: tuple[TextAtom, ...]
@@ -64,6 +65,7 @@ class Parts:
     follow: str
     ends: frozenset[int]
     encode: Encode | None
+    span: Span | None = None
 
 
 class Stepper:

@@ -15,10 +15,11 @@ from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import operands
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
-from lmqlc.compiler.automata.problems import BAD_TYPE, error, unsatisfiable
+from lmqlc.compiler.automata.problems import BAD_TYPE, error
 from lmqlc.compiler.masks.atoms import TextAtom
 from lmqlc.compiler.masks.combine import Combination
 from lmqlc.compiler.masks.combine_step import Encode, Parts
+from lmqlc.compiler.masks.core import core_of
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.cuts import special_ends
 from lmqlc.compiler.masks.interface import TokenConstraint
@@ -33,7 +34,7 @@ from lmqlc.compiler.masks.residues import (
     regular_residues,
 )
 from lmqlc.compiler.masks.schemas import schema_of
-from lmqlc.compiler.masks.token_automaton import link
+from lmqlc.compiler.masks.token_automaton import TokenAutomaton, finished
 from lmqlc.compiler.passes.normalize import normalize
 from lmqlc.compiler.passes.stops import split_stops
 from lmqlc.compiler.types import is_plain_text, is_recursive
@@ -95,11 +96,12 @@ def compose(
     encode: Encode | None = None,
     source: Source | None = None,
     with_space: Adapt | None = None,
+    before: bytes | None = b"",
 ) -> TokenConstraint:
     """The constraint on tokens of a constraint without slots; arguments as for `link` and `build`.
 
-    with_space: gives an automaton a leading space that is no part of its texts, or the same automaton where that cannot be; None where
-    the text begins at once.
+    before: see `TokenConstraint.require`; None where that is asked later. with_space: gives an automaton a leading space that is no part of
+    its texts, or the same automaton where that cannot be; None where the text begins at once.
 
     Raises UnsatisfiableConstraint where no text, or none within the budget, can meet it; UnsupportedConstraint and LmqlCompileError for
     what cannot be compiled.
@@ -109,14 +111,15 @@ def compose(
         if is_regular(constraint):
             automaton = build(constraint, source=source)
             automaton = automaton if with_space is None else with_space(automaton)
-            return link(automaton, vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
+            linked = _linked(automaton, vocabulary, max_tokens, follow=follow, encode=encode)
+            return linked if before is None else linked.require(before)
         rest, stops = split_stops(normalize(constraint))
         externals = external_atoms(rest, is_external)
         plain = regular_residues(rest, externals, is_external, source)
         automata, skips_space = _with_space(plain, with_space)
         phrases = phrases_of(stops, source)
         parts = Parts(
-            residues=linked_residues(plain, automata, phrases, lambda automaton: link(automaton, vocabulary, max_tokens=max_tokens)),
+            residues=linked_residues(plain, automata, phrases, lambda automaton: _linked(automaton, vocabulary, max_tokens)),
             atoms=tuple(_atom(external, vocabulary) for external in externals),
             stops=PhraseSearch(phrases),
             phrases=tuple(phrase.shown for phrase in phrases),
@@ -125,13 +128,20 @@ def compose(
             max_tokens=max_tokens,
             follow=follow or "",
             encode=encode,
+            span=constraint.span,
         )
         combined = Combination(parts, vocabulary)
-        if not combined.satisfiable():
-            raise unsatisfiable("no text can meet this constraint: nothing can come first", constraint.span, (), None, None)
+        if before is not None:
+            combined.require(before)
         for atom in parts.atoms:
             atom.begin()
         return combined
+
+
+def _linked(
+    automaton: TextAutomaton, vocabulary: Vocabulary, max_tokens: int | None, follow: str | None = None, encode: Encode | None = None
+) -> TokenAutomaton:
+    return finished(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow, encode=encode, named=vocabulary.named)
 
 
 def _with_space(plain: Residues[RegularResidue], with_space: Adapt | None) -> tuple[list[TextAutomaton], bool]:

@@ -55,13 +55,14 @@ def taken_back(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[int, bytes]:
 class Healing:
     """The first step of a hole whose first token must begin with `text`.
 
-    exact: ids of tokens that are just that: they leave the hole's text empty. covering: ids of those that begin with it and go on, read as
-    the text's first token by what stands behind it. constraint: None for a hole that nothing masks.
+    exact: ids of tokens that are just that: they leave the hole's text empty; none where the text could not begin afresh within its budget.
+    covering: ids of those that begin with it and go on, read as the text's first token by what stands behind it. constraint: None for a
+    hole that nothing masks.
     """
 
     def __init__(self, text: bytes, exact: Ids, longer: Ids, constraint: TokenConstraint | None, state: State) -> None:
         self.text = text
-        self.exact = exact
+        self.exact = exact if constraint is None or constraint.satisfiable() else exact[:0]
         self._covering = longer
         self._constraint = constraint
         self._state = state
@@ -91,6 +92,14 @@ def healing(vocabulary: Vocabulary, constraint: TokenConstraint | None, state: S
     """The first step of a hole after text that was taken back; None where no other token than that text itself could come, so that
     nothing need be taken back. constraint: None for a hole that nothing masks."""
     exact, longer = covering(vocabulary, text)
-    if not len(exact) or not len(longer) or (constraint is not None and not constraint.enters(state, longer, len(text))):
+    if not len(exact) or (constraint is not None and not begins_longer(vocabulary, constraint, state, text)):
         return None
-    return Healing(text, exact, longer, constraint, state)
+    return Healing(text, exact, longer, constraint, state) if len(longer) else None
+
+
+def begins_longer(vocabulary: Vocabulary, constraint: TokenConstraint, state: State, text: bytes) -> bool:
+    """The hole's text may begin inside a token that begins with a text that was taken back."""
+    if not text:
+        return False
+    exact, longer = covering(vocabulary, text)
+    return len(exact) > 0 and len(longer) > 0 and constraint.enters(state, longer, len(text))

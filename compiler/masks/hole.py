@@ -195,7 +195,7 @@ class HoleRun:
         if whole:
             return list(whole)
         ids = list(constraint.forced(self._state))  # the tokenizer parts where the prompt ends
-        return [int(self._healing.exact[0]), *ids] if ids else []
+        return [int(self._healing.exact[0]), *ids] if ids and len(self._healing.exact) else []
 
     def push(self, token_id: int, logprob: float, *, forced: bool = False) -> TokenResult:
         """Take a legal token. Sets `reason` where it ends the hole."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,16 @@ class TokenConstraint(Protocol):
         ...
 
     def within(self, max_tokens: int | None) -> TokenConstraint:
-        """The same constraint for a text of at most so many tokens (None: any number); what does not depend on that is shared.
+        """The same constraint, over the same states, for a text of at most so many tokens (None: any number); what does not depend on that
+        is shared. It may be that no such text is valid: see `require`."""
+        ...
 
-        Raises UnsatisfiableConstraint where no such text is valid."""
+    def satisfiable(self, before: bytes = b"") -> bool:
+        """Some tokens make a valid text; False is certain. before: the end of the prompt, which the first token may cover (see `heal`)."""
+        ...
+
+    def require(self, before: bytes = b"") -> Self:
+        """The constraint itself. Raises UnsatisfiableConstraint where it is not `satisfiable`."""
         ...
 
     def start(self) -> State: ...

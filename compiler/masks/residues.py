@@ -192,40 +192,17 @@ def linked_residues(
     phrases: tuple[Phrase, ...],
     link: Callable[[TextAutomaton], TokenAutomaton],
 ) -> Residues[Residue]:
-    """The residues over a vocabulary, with `automata` in place of their own; those that the vocabulary or the budget rules out drop out."""
-    kept: list[Residue] = []
-    numbers: dict[int, int] = {}
-    problems: list[UnsatisfiableConstraint] = []
-    for number, (residue, automaton) in enumerate(zip(plain.residues, automata, strict=True)):
+    """The residues over a vocabulary, with `automata` in place of their own. No text may be left to some, for want of tokens."""
+    linked = []
+    for residue, automaton in zip(plain.residues, automata, strict=True):
         widened = widen(automaton, phrases)
-        try:
-            tokens = link(widened.automaton)
-        except UnsatisfiableConstraint as problem:
-            problems.append(problem)
-            continue
-        numbers[number] = len(kept)
-        kept.append(Residue(residue.formula, automaton, residue.options, tokens, widened.settled))
-    if not kept:
-        raise problems[0]
-    return Residues(tuple(kept), {values: numbers[number] for values, number in plain.by_values.items() if number in numbers})
+        linked.append(Residue(residue.formula, automaton, residue.options, link(widened.automaton), widened.settled))
+    return Residues(tuple(linked), plain.by_values)
 
 
 def within_budget(linked: Residues[Residue], max_tokens: int | None) -> Residues[Residue]:
-    """The residues under another budget; those that it rules out drop out. Raises UnsatisfiableConstraint where that is all of them."""
-    kept: list[Residue] = []
-    numbers: dict[int, int] = {}
-    problems: list[UnsatisfiableConstraint] = []
-    for number, residue in enumerate(linked.residues):
-        try:
-            tokens = residue.tokens.within(max_tokens)
-        except UnsatisfiableConstraint as problem:
-            problems.append(problem)
-            continue
-        numbers[number] = len(kept)
-        kept.append(residue if tokens is residue.tokens else replace(residue, tokens=tokens))
-    if not kept:
-        raise problems[0]
-    return Residues(tuple(kept), {values: numbers[number] for values, number in linked.by_values.items() if number in numbers})
+    """The residues under another budget."""
+    return Residues(tuple(replace(one, tokens=one.tokens.within(max_tokens)) for one in linked.residues), linked.by_values)
 
 
 def _formulas(

@@ -137,7 +137,7 @@ def from_arrays(
         automaton, known = _checked(arrays, vocabulary)
     except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
         raise ArtifactError("a stored automaton is damaged") from error
-    return finished(Core(automaton, vocabulary, known), max_tokens=max_tokens, follow=follow, encode=encode)
+    return finished(Core(automaton, vocabulary, known), max_tokens=max_tokens, follow=follow, encode=encode).require()
 
 
 def _checked(arrays: Mapping[str, Array], vocabulary: Vocabulary) -> tuple[TextAutomaton, Known]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from lmqlc.compiler.masks.counters import Horizon
 from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes, special_ends
 from lmqlc.compiler.masks.first_token import value_behind, values_behind
 from lmqlc.compiler.masks.forms import Mask
+from lmqlc.compiler.masks.heal import begins_longer
 from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.grammar.errors import UnsatisfiableConstraint
 
@@ -76,13 +77,13 @@ class TokenAutomaton:
         return self.core.longest
 
     def within(self, max_tokens: int | None) -> TokenAutomaton:
-        """The same constraint under another budget; this very one where the budget cannot be reached. Raises UnsatisfiableConstraint."""
+        """The same constraint under another budget; this very one where the budget cannot be reached."""
         longest = self.core.longest
         if max_tokens is None or (longest is not None and longest <= max_tokens):
             max_tokens = None
         if max_tokens == self.max_tokens:
             return self
-        return _satisfiable(TokenAutomaton(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends))
+        return TokenAutomaton(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends)
 
     def start(self) -> State:
         """The state of the empty text."""
@@ -91,11 +92,19 @@ class TokenAutomaton:
             return (ENDED, 0, 0, None)
         return (automaton.start, 0, self._limit, None)
 
-    def satisfiable(self) -> bool:
-        """Whether some tokens within the budget make a valid text."""
-        q, count, room, _ = self.start()
+    def satisfiable(self, before: bytes = b"") -> bool:
+        """Whether some tokens within the budget make a valid text; see `TokenConstraint`."""
+        state = q, count, room, _ = self.start()
         finish = self._horizon.now(count)
-        return q == ENDED or (finish is not None and int(finish[q]) <= room)
+        begins = q == ENDED or (finish is not None and int(finish[q]) <= room)
+        return begins or begins_longer(self.vocabulary, self, state, before)
+
+    def require(self, before: bytes = b"") -> Self:
+        """The automaton itself. Raises UnsatisfiableConstraint where no tokens within its budget make a valid text."""
+        if not self.satisfiable(before):
+            bound = "" if self.max_tokens is None else f" of at most {self.max_tokens} tokens"
+            raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")
+        return self
 
     def mask(self, state: Any) -> Bits:
         """The allowed tokens of a state; see `TokenConstraint`."""
@@ -287,23 +296,15 @@ def link(
     ids as the model's tokenizer does it in the middle of a text; without it `forced` is always empty.
     Raises UnsatisfiableConstraint where no tokens of the vocabulary, within `max_tokens`, make a valid text.
     """
-    return finished(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow, encode=encode, named=vocabulary.named)
+    return finished(core_of(automaton, vocabulary), max_tokens=max_tokens, follow=follow, encode=encode, named=vocabulary.named).require()
 
 
 def finished(
     core: Core, *, max_tokens: int | None, follow: str | None, encode: Encode | None, named: Mapping[str, int] | None = None
 ) -> TokenAutomaton:
-    """The automaton of one hole on a core; arguments and errors as for `link`. named: `Vocabulary.named`, where a core may be shared by
-    vocabularies that differ in it."""
+    """The automaton of one hole on a core, whether any text meets it or not (`require` says); arguments as for `link`. named:
+    `Vocabulary.named`, where a core may be shared by vocabularies that differ in it."""
     ends = special_ends(core.automaton.phrases, core.vocabulary.named if named is None else named)
-    linked = _satisfiable(TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode, ends=ends))
+    linked = TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode, ends=ends)
     core.classes.block(core.automaton.start)  # found now, so that no mask waits for it
-    return linked
-
-
-def _satisfiable(linked: TokenAutomaton) -> TokenAutomaton:
-    """The automaton itself. Raises UnsatisfiableConstraint where no tokens within its budget make a valid text."""
-    if not linked.satisfiable():
-        bound = "" if linked.max_tokens is None else f" of at most {linked.max_tokens} tokens"
-        raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")
     return linked
