@@ -19,22 +19,36 @@ Turn = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class TextPrompt:
-    """A prompt: `text`, or, where a program uses role tags, the `turns` of a conversation, the open one last."""
+    """A prompt: `text`, or, where a program uses role tags, the `turns` of a conversation, the open one last.
+
+    fresh: how many characters at its end were written since the last hole; what stands before them was said by the model.
+    """
 
     text: str
     turns: tuple[Turn, ...] = ()
+    fresh: int = field(default=0, compare=False)
 
-    def and_then(self, written: str) -> TextPrompt:
-        """The prompt with more text at its end."""
-        if not self.turns:
-            return TextPrompt(self.text + written)
-        role, content = self.turns[-1]
-        return TextPrompt(self.text, (*self.turns[:-1], (role, content + written)))
+    def and_then(self, said: str) -> TextPrompt:
+        """The prompt with what the model has said after it."""
+        return self._with_end(self.end + said, 0) if said else self
+
+    def without(self, tail: int) -> TextPrompt:
+        """The prompt without some of the fresh characters at its end."""
+        return self._with_end(self.end[: len(self.end) - tail], self.fresh - tail) if tail else self
+
+    @property
+    def end(self) -> str:
+        """The text that a hole stands behind: all of it, or the content of the open turn."""
+        return self.turns[-1][1] if self.turns else self.text
 
     @property
     def begun(self) -> str:
         """What stands in the open turn already; empty without turns."""
-        return self.turns[-1][1] if self.turns else ""
+        return self.end if self.turns else ""
+
+    def _with_end(self, end: str, fresh: int) -> TextPrompt:
+        turns = (*self.turns[:-1], (self.turns[-1][0], end)) if self.turns else ()
+        return TextPrompt(self.text if self.turns else end, turns, fresh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,18 @@ class TextToken:
     logprob: float | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
     count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """A text with the log-probabilities of its tokens after a prompt.
+
+    healed: the prompt's end that the first token begins with, taken back for it; `tail` is the log-probability of that end as it stood.
+    """
+
+    tokens: tuple[TextToken, ...]
+    healed: str = ""
+    tail: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +145,8 @@ class TextAbilities:
     level: "delegated" where it enforces grammars. continues: it goes on with a text that it is given, in the middle of the answer too;
     False for chat servers that always begin a new answer. schemas: takes JSON schemas. stops_kept: a stop phrase it ends at is in its text
     (False: it is not, and the server does not say which one it was). alternatives: the most it reports beside a token. bias: the most
-    token ids it takes in `bias`. room: tokens that the context window has left for the answer, None where unknown.
+    token ids it takes in `bias`. room: tokens that the context window has left for the answer, None where unknown. tail: text at the end
+    of the prompt that a hole may take back, as its first token may go on from it.
     """
 
     server: str
@@ -131,6 +158,7 @@ class TextAbilities:
     alternatives: int = 0
     bias: int = 0
     room: int | None = None
+    tail: str = ""
 
 
 @runtime_checkable
@@ -161,8 +189,22 @@ class TextSession(Protocol):
 class ScoresTexts(Protocol):
     """A text session whose server gives the log-probabilities of given texts."""
 
-    async def score_texts(self, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
-        """The tokens of every option, each tokenised on its own, with their log-probabilities after the prompt."""
+    async def score_texts(self, prompt: TextPrompt, options: Sequence[str]) -> list[ScoredText]:
+        """Every option after the prompt, as the model's tokenizer writes it there. An option's numbers do not depend on the others. Texts
+        are healed where the prompt has `fresh` characters at its end."""
+        ...
+
+
+@runtime_checkable
+class KnowsTokens(Protocol):
+    """A text session whose server tells of token ids."""
+
+    async def score_said(self, prompt: TextPrompt, ids: Sequence[int]) -> list[float] | None:
+        """The log-probabilities of what the model has said after a prompt, before masks; None where that is not to be had, or dear."""
+        ...
+
+    def remember(self, prompt: TextPrompt, said: str, ids: Sequence[int]) -> None:
+        """The model has said a text in these tokens: it stays so in prompts that go on from it."""
         ...
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmqlc.backends.text import TextAbilities, TextBackend, TextPrompt, TextRequest
+from lmqlc.backends.text import KnowsTokens, TextAbilities, TextBackend, TextPrompt, TextRequest
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.compiler.masks.certain import CertainText
@@ -21,7 +22,7 @@ from lmqlc.runtime.link import Place, number_kind
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stream import TokenEvent
 from lmqlc.runtime.text_answer import Asked, TextAnswer, check_prompt
-from lmqlc.runtime.text_hole import TextRun
+from lmqlc.runtime.text_hole import TextRun, tail_of
 from lmqlc.runtime.text_plan import Demand, demand_of, plan_of
 
 if TYPE_CHECKING:
@@ -88,8 +89,10 @@ async def _ask(
 ) -> None:
     """Let the server fill a hole; tokens are counted, shown and told to streaming decorators as they come."""
     prompt, session = at.prompt.as_text(), await at.run.text_session(backend)
+    prompt = prompt if at.run.decoder.token_healing else replace(prompt, fresh=0)
     abilities = await session.abilities(prompt)
     check_prompt(run.name, prompt, abilities)
+    abilities = replace(abilities, tail=tail_of(prompt, run, abilities, backend.tokenizer))
     listeners, usage = deco.steps(decorators, "streaming"), at.log.usage
     told_of = 0
 
@@ -105,12 +108,32 @@ async def _ask(
 
     asked = _asked(at, run.name, backend, prompt, abilities, demand)
     run.budget = asked.budget
+    run.heal = "" if asked.plan.way == "schema" else abilities.tail  # no schema begins with a text
     answer, before = TextAnswer(session, run, asked, told), usage.tokens
     try:
         await answer.fill()
     finally:
         usage.tokens = max(usage.tokens, before + answer.spent)
         usage.forced += sum(token.forced for token in run.tokens)
+    if run.healed:
+        at.took_back(0, len(run.healed))
+    if isinstance(session, KnowsTokens):
+        await _settle_tokens(session, prompt.without(len(run.healed)), run)
+
+
+async def _settle_tokens(session: KnowsTokens, prompt: TextPrompt, run: TextRun) -> None:
+    """Fill in the log-probabilities that the server gave only after masks, and let the session know of the tokens that were said.
+    prompt: what stood before the tokens."""
+    ids = [token.id for token in run.tokens]
+    if ids and min(ids) >= 0 and any(math.isnan(token.logprob) for token in run.tokens):
+        found = await session.score_said(prompt, ids)
+        if found is not None:
+            run.tokens[:] = [replace(token, logprob=value) for token, value in zip(run.tokens, found, strict=True)]
+    text, written = run.healed + run.final, ""
+    for count, token in enumerate(run.tokens, 1):
+        written += token.text
+        if written == text and token.text and min(ids[:count]) >= 0:
+            session.remember(prompt, text, ids[:count])
 
 
 def _asked(at: Interpreter, name: str, backend: TextBackend, prompt: TextPrompt, abilities: TextAbilities, demand: Demand) -> Asked:
@@ -123,7 +146,7 @@ def _asked(at: Interpreter, name: str, backend: TextBackend, prompt: TextPrompt,
         budget.tokens,
         decoder.sampling,
         stops=plan.stops,
-        alternatives=min(_REPORTED, abilities.alternatives) if plan.way == "checked" else 0,
+        alternatives=min(_REPORTED, abilities.alternatives) if plan.way in ("checked", "free") else 0,
         seed=None if decoder.seed is None else int(random.integers(1 << 31)),
         seconds=decoder.chunk_timeout or _SILENT,
     )
@@ -157,11 +180,15 @@ def _prompt_tokens(at: Interpreter) -> int:
 async def _conclude(at: Interpreter, run: TextRun, shown: CertainText, final: tuple[str, Any], decorators: Sequence[object]) -> Any:
     """Post decorators, prompt, log; the hole's value."""
     text, value = await deco.after(decorators, at, *final)
-    at.prompt.append_text(run.final if text == final[0] else text)
+    if text == final[0]:
+        at.prompt.append_said(run.final, f"hole `{run.name}`")
+    else:
+        at.prompt.append_text(text, f"hole `{run.name}`")
     if run.reason is None:
         raise LmqlError(f"the server left hole `{run.name}` unfinished")
     bound: Bound = "" if run.budget is None else run.budget.bound
-    at.finished(HoleResult(run.name, text, value, tuple(run.tokens), run.reason, bound=bound), shown.rest(run.final))
+    result = HoleResult(run.name, text, value, tuple(run.tokens), run.reason, healed=run.healed, bound=bound)
+    at.finished(result, shown.rest(run.final))
     if run.reason == "length" and run.budget is not None and run.budget.ends_run:
         at.bind(run.name, value)
         raise at.ended(run.name, bound)

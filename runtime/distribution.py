@@ -3,6 +3,10 @@
 A text's log-probability is the sum over its tokens, as the model's tokenizer writes the text after the prompt, each given the prompt and
 the tokens before it. It says how likely the model goes on with the text, not that it ends there: the empty text has 0.0, and a text never
 less than a longer one that its tokens begin.
+
+Where a text would begin inside the prompt's last token, it is healed: its first token covers the prompt's end too, and what the model gives
+that end as it stands is taken off. So a text's score is that of prompt and text as the tokenizer writes them, less that of the prompt,
+whatever other texts it is compared with. (It lies above 0 where the prompt ends as the model would not have written it.)
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lmqlc.backends.base import ScoresOptions, Session, Tokenizer
-from lmqlc.backends.text import ScoresTexts, TextPrompt, TextSession
+from lmqlc.backends.text import ScoresTexts, TextPrompt, TextSession, TextToken
 from lmqlc.compiler.masks.heal import covering
 from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.grammar.errors import ContextOverflow, LmqlError, UnsupportedConstraint
@@ -35,51 +39,71 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Texts after a start: the tokens of each with their log-probabilities. healed: the text of the prompt that was taken back, for all of
-    them; their first tokens begin with it."""
+    """A text after a start: its tokens with their log-probabilities.
 
-    tokens: list[tuple[TokenResult, ...]]
+    healed: the text of the prompt that the first token begins with, taken back for it; tail: the log-probability of that end as it stood.
+    """
+
+    tokens: tuple[TokenResult, ...]
     healed: str = ""
+    tail: float = 0.0
+
+    def score(self, by: By) -> float:
+        """The natural log-probability, or its mean over the tokens (0.0 for a text without tokens)."""
+        total = math.fsum(token.logprob for token in self.tokens) - self.tail
+        return total if checked_by(by) == "sum" else total / max(len(self.tokens), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One option: its tokens with log-probabilities, and its share among all options (they sum to 1).
+    """One option with its log-probabilities, and its share among all options (they sum to 1). meets: it meets the hole's constraint; the
+    others are not scored."""
 
-    meets: it meets the hole's constraint; the others are not scored. healed: see `Scored`.
-    """
-
-    tokens: tuple[TokenResult, ...]
+    scored: Scored
     probability: float
     meets: bool = True
-    healed: str = ""
+
+    @property
+    def tokens(self) -> tuple[TokenResult, ...]:
+        return self.scored.tokens
+
+    @property
+    def healed(self) -> str:
+        return self.scored.healed
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The option's ids, and those of the prompt that were taken back."""
+        """The option's ids; the first one stands for what was taken back from the prompt too."""
         return tuple(token.id for token in self.tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Texts after a prompt, with their tokens and log-probabilities. by: how they are compared where a method is not told.
-
-    healed: text at the end of the prompt that was taken back; every first token begins with it (see `token_healing`).
-    """
+    """Texts after a prompt, with their log-probabilities. by: how they are compared where a method is not told."""
 
     prompt: str
     values: tuple[str, ...]
-    tokens: tuple[tuple[TokenResult, ...], ...]
+    texts: tuple[Scored, ...]
     by: By = "sum"
-    healed: str = ""
+
+    @property
+    def tokens(self) -> tuple[tuple[TokenResult, ...], ...]:
+        """Every text's tokens. The first one of a healed text begins with the end of the prompt."""
+        return tuple(text.tokens for text in self.texts)
+
+    @property
+    def healed(self) -> str:
+        """Text at the end of the prompt that was taken back for a text that begins inside its last token; empty where none does."""
+        return max((text.healed for text in self.texts), key=len, default="")
 
     def logprobs(self) -> list[list[float]]:
         """Natural log-probabilities of every text's tokens."""
         return [[token.logprob for token in row] for row in self.tokens]
 
     def scores(self, by: By | None = None) -> list[float]:
-        """Every text's natural log-probability, or the mean of its tokens' (0.0 for a text without tokens)."""
-        return [_total(row, by or self.by) for row in self.tokens]
+        """Every text's natural log-probability, or the mean of its tokens' (0.0 for a text without tokens). A healed text has less by
+        what the prompt's end had as it stood."""
+        return [text.score(by or self.by) for text in self.texts]
 
     def probs(self, by: By | None = None) -> list[float]:
         """The scores as shares that sum to 1."""
@@ -98,42 +122,49 @@ def checked_by(by: object) -> By:
     return by
 
 
-async def score_texts(session: Session, tokenizer: Tokenizer, start: Start, texts: Sequence[str], *, context: int | None = None) -> Scored:
+async def score_texts(
+    session: Session, tokenizer: Tokenizer, start: Start, texts: Sequence[str], *, context: int | None = None
+) -> list[Scored]:
     """The tokens of every text with their log-probabilities. Raises ContextOverflow, before the model is asked, where one does not fit
     the context window."""
-    ids, encoded, healed = _encoded(tokenizer, start, texts)
-    longest = max(range(len(texts)), key=lambda i: len(encoded[i]), default=None)
-    if longest is not None and context is not None and len(ids) + len(encoded[longest]) > context:
-        raise ContextOverflow(
-            f"the prompt is {len(ids)} tokens long, the longest text to score ({texts[longest][:40]!r}) {len(encoded[longest])}, and the "
-            f"model's context window holds {context}"
-        )
-    rows = await _score_all(session, ids, encoded)
-    pieces = tokenizer.vocabulary.tokens
-    tokens = [
-        tuple(TokenResult(i, pieces[i].decode("utf-8", "replace"), lp) for i, lp in zip(text, row, strict=True))
-        for text, row in zip(encoded, rows, strict=True)
-    ]
-    return Scored(tokens, healed)
-
-
-def _encoded(tokenizer: Tokenizer, start: Start, texts: Sequence[str]) -> tuple[Sequence[int], list[list[int]], str]:
-    """The prompt's ids that stay, every text's, and what was taken back: nothing where no text begins inside a token with it."""
     plain = [tokenizer.encode(text, first=False) for text in texts]
+    healed = _healed(tokenizer, start, texts)
+    longest = max(range(len(texts)), key=lambda i: len(healed[i] or plain[i]), default=None)
+    if longest is not None and context is not None and len(start.ids) + len(healed[longest] or plain[longest]) > context:
+        raise ContextOverflow(
+            f"the prompt is {len(start.ids)} tokens long, the longest text to score ({texts[longest][:40]!r}) {len(plain[longest])}, and "
+            f"the model's context window holds {context}"
+        )
+    if not any(healed):
+        rows = await _score_all(session, start.ids, plain)
+        return [Scored(_tokens(tokenizer, ids, row)) for ids, row in zip(plain, rows, strict=True)]
+    kept, whole = start.ids[: len(start.ids) - start.taken], tokenizer.vocabulary
+    back = int(covering(whole, start.heal)[0][0]) if start.taken > 1 else start.ids[-1]
+    encoded = [ids or [back, *alone] for ids, alone in zip(healed, plain, strict=True)]
+    *rows, (tail,) = await _score_all(session, kept, [*encoded, [back]])
+    text = start.heal.decode("utf-8", "replace")
+    return [
+        Scored(_tokens(tokenizer, ids, row), text, tail) if runs_on else Scored(_tokens(tokenizer, ids[1:], row[1:]))
+        for ids, row, runs_on in zip(encoded, rows, healed, strict=True)
+    ]
+
+
+def _healed(tokenizer: Tokenizer, start: Start, texts: Sequence[str]) -> list[list[int]]:
+    """The ids of each text together with the prompt's end, where its first token covers both; else none."""
     if not start.taken:
-        return start.ids, plain, ""
-    kept, whole = start.ids[: len(start.ids) - start.taken], tokenizer.vocabulary.tokens
-    back = int(covering(tokenizer.vocabulary, start.heal)[0][0]) if start.taken > 1 else start.ids[-1]
+        return [[] for _ in texts]
 
     def encode(text: str) -> list[int]:
         return tokenizer.encode(text, first=False)
 
-    joined = [encoded_behind(encode, tokenizer.vocabulary, start.heal, text.encode()) for text in texts]
-    runs_on = [bool(ids) and len(whole[ids[0]]) > len(start.heal) for ids in joined]
-    if not any(runs_on):
-        return start.ids, plain, ""
-    healed = [ids if on else [back, *alone] for ids, alone, on in zip(joined, plain, runs_on, strict=True)]
-    return kept, healed, start.heal.decode("utf-8", "replace")
+    whole = tokenizer.vocabulary.tokens
+    joined = (encoded_behind(encode, tokenizer.vocabulary, start.heal, text.encode()) for text in texts)
+    return [ids if ids and len(whole[ids[0]]) > len(start.heal) else [] for ids in joined]
+
+
+def _tokens(tokenizer: Tokenizer, ids: Sequence[int], logprobs: Sequence[float]) -> tuple[TokenResult, ...]:
+    pieces = tokenizer.vocabulary.tokens
+    return tuple(TokenResult(i, pieces[i].decode("utf-8", "replace"), lp) for i, lp in zip(ids, logprobs, strict=True))
 
 
 async def rank(
@@ -147,44 +178,45 @@ async def rank(
     context: int | None = None,
 ) -> list[Ranked]:
     """Every option's share; raises LmqlError where there is no option. meets: whether an option's text of some tokens may be chosen."""
-    if not options:
-        raise LmqlError("a distribution needs at least one option")
-    texts = [str(option) for option in options]
+    texts = _texts(options)
     fits = [meets(text, len(tokenizer.encode(text, first=False))) for text in texts]
     scored = await score_texts(session, tokenizer, start, [text for text, fit in zip(texts, fits, strict=True) if fit], context=context)
-    shares = iter(_shares([_total(tokens, by) for tokens in scored.tokens]))
-    rows = iter(scored.tokens)
-    return [Ranked(next(rows), next(shares), True, scored.healed) if fit else Ranked((), 0.0, False) for fit in fits]
-
-
-def _total(tokens: Sequence[TokenResult], by: By) -> float:
-    total = math.fsum(token.logprob for token in tokens)
-    return total if checked_by(by) == "sum" else total / max(len(tokens), 1)
+    return _ranked(scored, fits, by)
 
 
 async def rank_texts(
     session: TextSession, name: str, prompt: TextPrompt, options: Sequence[object], meets: Callable[[str, int], bool], *, by: By = "sum"
 ) -> list[Ranked]:
     """`rank` at a server that scores texts; raises UnsupportedConstraint where it does not."""
+    texts = _texts(options)
+    scored = await score_prompted(session, name, prompt, texts)
+    fits = [meets(text, len(found.tokens)) for text, found in zip(texts, scored, strict=True)]
+    return _ranked([found for found, fit in zip(scored, fits, strict=True) if fit], fits, by)
+
+
+def _texts(options: Sequence[object]) -> list[str]:
     if not options:
         raise LmqlError("a distribution needs at least one option")
-    texts = [str(option) for option in options]
-    rows = await score_prompted(session, name, prompt, texts)
-    fits = [meets(text, len(row)) for text, row in zip(texts, rows, strict=True)]
-    shares = iter(_shares([_total(row, by) for row, fit in zip(rows, fits, strict=True) if fit]))
-    return [Ranked(row, next(shares)) if fit else Ranked((), 0.0, False) for row, fit in zip(rows, fits, strict=True)]
+    return [str(option) for option in options]
 
 
-async def score_prompted(session: TextSession, name: str, prompt: TextPrompt, texts: Sequence[str]) -> list[tuple[TokenResult, ...]]:
+def _ranked(scored: Sequence[Scored], fits: Sequence[bool], by: By) -> list[Ranked]:
+    """Every option's share among those that fit, whose scores are given."""
+    rows = iter(zip(scored, _shares([found.score(by) for found in scored]), strict=True))
+    return [Ranked(*next(rows)) if fit else Ranked(Scored(()), 0.0, False) for fit in fits]
+
+
+async def score_prompted(session: TextSession, name: str, prompt: TextPrompt, texts: Sequence[str]) -> list[Scored]:
     """`score_texts` at a server that scores texts."""
     if not isinstance(session, ScoresTexts):
         raise UnsupportedConstraint(
-            f"`{name}` does not score given texts; use a model in this process (local:NAME), vllm/NAME or sglang/NAME"
+            f"`{name}` does not score given texts; use a model in this process (local:NAME), vllm/NAME, sglang/NAME or llama.cpp/NAME"
         )
-    return [
-        tuple(TokenResult(-1 if token.id is None else token.id, token.text, token.logprob or 0.0) for token in row)
-        for row in await session.score_texts(prompt, texts)
-    ]
+    return [Scored(tuple(map(_told, found.tokens)), found.healed, found.tail) for found in await session.score_texts(prompt, texts)]
+
+
+def _told(token: TextToken) -> TokenResult:
+    return TokenResult(-1 if token.id is None else token.id, token.text, math.nan if token.logprob is None else token.logprob)
 
 
 def _shares(logprobs: Sequence[float]) -> list[float]:

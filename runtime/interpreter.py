@@ -251,10 +251,11 @@ class Interpreter(RecordedCalls):
         self._began_text = "" if ids else self.prompt.text
         self.emit(HoleStart(name))
 
-    def took_back(self, count: int) -> None:
-        """The hole that began last has taken so many ids back from the prompt."""
+    def took_back(self, count: int, characters: int = 0) -> None:
+        """The hole that began last has taken so many ids back from the prompt; so many characters, where its model takes text."""
         ids, started = self._began
         self._began = (ids[: len(ids) - count], started)
+        self._began_text = self._began_text[: len(self._began_text) - characters]
 
     def finished(self, result: HoleResult, rest: str = "") -> None:
         """Keep a complete hole, with what it began after, and show it."""

@@ -8,12 +8,11 @@ from typing import Any
 
 from lmqlc.backends.base import ModelSpec
 from lmqlc.backends.text import TextBackend, TextPrompt
-from lmqlc.runtime.distribution import By, Scores, Start, checked_by, score_prompted, score_texts
+from lmqlc.runtime.distribution import By, Scored, Scores, Start, checked_by, score_prompted, score_texts
 from lmqlc.runtime.execute import execute, outcome, run_coroutine
 from lmqlc.runtime.functions import settings_with
 from lmqlc.runtime.models import AnyBackend, ModelValue, open_model
 from lmqlc.runtime.prompt import Prompt
-from lmqlc.runtime.results import TokenResult
 from lmqlc.runtime.run import Settings
 
 _GENERATE = '"{prompt}[RESPONSE]"\nreturn prompt + RESPONSE\n'
@@ -62,7 +61,7 @@ async def score(prompt: str, values: Sequence[str] | str, model: ModelValue, *, 
     texts = [values] if isinstance(values, str) else list(values)
     backend = await open_model(model)
     if isinstance(backend, TextBackend):
-        return Scores(prompt, tuple(texts), tuple(await _score_at_server(backend, prompt, texts)), by)
+        return Scores(prompt, tuple(texts), tuple(await _score_at_server(backend, prompt, texts, heal=token_healing)), by)
     session = await backend.open()
     try:
         written, tokenizer = Prompt(), backend.tokenizer
@@ -71,12 +70,12 @@ async def score(prompt: str, values: Sequence[str] | str, model: ModelValue, *, 
         scored = await score_texts(session, tokenizer, start, texts, context=backend.context_length)
     finally:
         await session.close()
-    return Scores(prompt, tuple(texts), tuple(scored.tokens), by, scored.healed)
+    return Scores(prompt, tuple(texts), tuple(scored), by)
 
 
-async def _score_at_server(backend: TextBackend, prompt: str, texts: Sequence[str]) -> list[tuple[TokenResult, ...]]:
+async def _score_at_server(backend: TextBackend, prompt: str, texts: Sequence[str], *, heal: bool) -> list[Scored]:
     session = await backend.open_text()
     try:
-        return await score_prompted(session, backend.name, TextPrompt(prompt), texts)
+        return await score_prompted(session, backend.name, TextPrompt(prompt, fresh=len(prompt) if heal else 0), texts)
     finally:
         await session.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.text import TextBackend
@@ -46,6 +47,7 @@ async def _ranked(
     backend, decoder = await at.run.any_backend(), at.run.decoder
     if isinstance(backend, TextBackend):
         session, prompt = await at.run.text_session(backend), at.prompt.as_text()
+        prompt = prompt if decoder.token_healing else replace(prompt, fresh=0)
         at.begin(hole.name)
         return None, await _once(at, rank_texts(session, backend.name, prompt, options, meets, by=decoder.score_by))
     tokenizer = backend.tokenizer
@@ -66,12 +68,14 @@ async def _once(at: Interpreter, ranking: Coroutine[Any, Any, list[Ranked]]) -> 
 async def _conclude(at: Interpreter, hole: HoleIR, option: Any, chosen: Ranked, start: Start | None, decorators: Sequence[object]) -> Any:
     """Post decorators, prompt, log; the hole's value."""
     taken = start.taken if start is not None and chosen.healed else 0
-    if taken:
-        at.took_back(taken)
+    if taken or chosen.healed:
+        at.took_back(taken, len(chosen.healed))
     decoded, whose = str(option), f"hole `{hole.name}`"
     text, value = await deco.after(decorators, at, decoded, option)
-    if start is None or text != decoded:
+    if text != decoded:
         at.prompt.append_text(text, whose)
+    elif start is None:
+        at.prompt.append_said(text, whose)
     else:
         at.prompt.append_tokens(chosen.ids, text, await at.run.tokenizer(), instead_of=taken, whose=whose)
     at.finished(HoleResult(hole.name, text, value, chosen.tokens, "distribution", healed=chosen.healed), text)

@@ -31,6 +31,7 @@ class Mark:
     content: str
     fresh: int
     pieces: int
+    said: int
 
 
 class Prompt:
@@ -46,6 +47,7 @@ class Prompt:
         self._content = ""  # of the open turn
         self._fresh = 0  # ids at the end that are those of text, not sampled
         self._pieces: list[tuple[str, int]] = []  # whose text each part is, and where in `text` it ends
+        self._said = 0  # where in the open turn's content, or in the text, the last hole ends
 
     @property
     def ends_in_space(self) -> bool:
@@ -68,6 +70,12 @@ class Prompt:
         self.text += text
         self._pieces.append((whose, len(self.text)))
         self._content += text
+        self._said = len(self._content)
+
+    def append_said(self, text: str, whose: str) -> None:
+        """Add a decoded hole of a model that takes text."""
+        self.append_text(text, whose)
+        self._said = len(self._content)
 
     def start_turn(self, role: str) -> None:
         """Start a chat turn; the open one is closed."""
@@ -79,7 +87,7 @@ class Prompt:
             raise LmqlError("text stands before the first role tag of a chat; give it a role, for example `{:system}`")
         self.text += f"{{:{role}}}"
         self._pieces.append(("role tags", len(self.text)))
-        self._role, self._content, self._pending = role, "", ""
+        self._role, self._content, self._pending, self._said = role, "", "", 0
         self._head, self._ids, self._fresh = None, [], 0
 
     def reader(self, tokenizer: Tokenizer) -> Tokenizer:
@@ -112,7 +120,8 @@ class Prompt:
 
     def as_text(self) -> TextPrompt:
         """The prompt for a server that takes text. Raises LmqlError for lone surrogates, which no text on a wire can hold."""
-        prompt = TextPrompt(self.text) if self._role is None else TextPrompt("", (*self._turns, (self._role, self._content)))
+        turns = () if self._role is None else (*self._turns, (self._role, self._content))
+        prompt = TextPrompt("" if turns else self.text, turns, len(self._content) - self._said)
         for text in (prompt.text, *(content for _, content in prompt.turns)):
             try:
                 text.encode()
@@ -134,7 +143,16 @@ class Prompt:
         """The prompt as it stands now."""
         head = None if self._head is None else tuple(self._head)
         return Mark(
-            self.text, tuple(self._ids), self._pending, head, tuple(self._turns), self._role, self._content, self._fresh, len(self._pieces)
+            self.text,
+            tuple(self._ids),
+            self._pending,
+            head,
+            tuple(self._turns),
+            self._role,
+            self._content,
+            self._fresh,
+            len(self._pieces),
+            self._said,
         )
 
     def restore(self, mark: Mark) -> None:
@@ -143,6 +161,7 @@ class Prompt:
         self._head = None if mark.head is None else list(mark.head)
         del self._pieces[mark.pieces :]
         self._turns, self._role, self._content, self._fresh = list(mark.turns), mark.role, mark.content, mark.fresh
+        self._said = mark.said
 
     def _plain_head(self, tokenizer: Tokenizer) -> list[int]:
         """The tokenizer's own prefix; an empty prompt starts from the token that begins a text, else from an end-of-text token."""

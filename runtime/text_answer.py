@@ -12,6 +12,10 @@ first token that is not allowed the server's work is ended, and the hole goes on
 6. what the token's allowed beginning says, or another try, sampled at temperature 1, a few times.
 
 A chat server that cannot go on in the middle of an answer is asked for all of the answer, again where it is not allowed.
+
+Where the end of the prompt was taken back, the answer must begin with it, within its first token. A grammar says so itself. A hole that has
+no constraint is asked for freely: most answers begin so. Where one does not, the likeliest other token that does stands in, or one token is
+asked for under a grammar that begins so. Where nothing helps, the prompt keeps its end.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from lmqlc.grammar.errors import ConstraintViolated, LmqlError, StreamBroken
 from lmqlc.runtime.link import link_text
 from lmqlc.runtime.results import TokenResult
 from lmqlc.runtime.text_hole import Mark, TextRun
-from lmqlc.runtime.text_plan import ANSWER, Demand, TextPlan
+from lmqlc.runtime.text_plan import ANSWER, Demand, TextPlan, opening_of
 
 TRIES = 4
 """Answers in a row that bring a hole nowhere before it is given up."""
@@ -73,6 +77,8 @@ class TextAnswer:
         self._tries = 0
         self._broken = 0
         self._sampled = False  # the next request is sampled, whatever the decoder
+        self._opening = False  # the next request is for the first token alone, under a grammar that begins with the prompt's end
+        self._opened = False  # there was such a request
         self._best = ""  # the longest complete text of answers that were thrown away
         self.spent = 0
 
@@ -94,14 +100,25 @@ class TextAnswer:
         return way == "schema" or (way == "checked" and not self._asked.abilities.continues)
 
     def _left(self) -> int:
+        """Tokens of the budget that are left."""
         return self._asked.budget.tokens - self._used
+
+    @property
+    def prompt(self) -> TextPrompt:
+        """The prompt before the hole, without what was taken back."""
+        return self._asked.request.prompt.without(len(self._run.heal))
 
     # Requests
 
     def _request(self, most: int) -> TextRequest:
         asked, plan = self._asked, self._asked.plan
-        grammar = plan.grammar.after(self._run.text) if plan.grammar is not None else None
-        request = replace(asked.request, prompt=asked.request.prompt.and_then(self._run.text), max_tokens=most, grammar=grammar)
+        grammar = plan.grammar.behind(self._run.heal).after(self._run.said) if plan.grammar is not None else None
+        request = replace(asked.request, prompt=self.prompt.and_then(self._run.said), max_tokens=most, grammar=grammar)
+        if self._opening:
+            self._opening = False
+            request = replace(request, max_tokens=1, grammar=opening_of(asked.demand, self._run.heal), stops=())
+        if self._asked.plan.way != "checked" and not self._run.healing:
+            request = replace(request, alternatives=0)
         if not self._sampled:
             return request
         self._sampled = False
@@ -111,40 +128,66 @@ class TextAnswer:
     async def _part(self) -> None:
         """One request for what comes next; tokens count and show as they arrive."""
         chunk = CHUNK if self._asked.plan.way == "checked" and self._asked.chunk is None else self._asked.chunk
-        most = min(self._left(), chunk or self._left())
-        request, finish, before, used = self._request(most), None, self._run.text, self._used
-        counted = 0
+        most = min(self._left(), chunk or self._left()) + bool(self._run.healing)  # what puts the prompt's end back counts nothing
+        request, finish, before, used = self._request(most), None, self._run.said, self._used
+        more = request.max_tokens > self._left()
+        counted, own = 0, 0  # tokens by the server's count; those of them that are the prompt's
         async with aclosing(self._session.complete(request)) as pieces:
             async for piece in pieces:
                 for token in piece.tokens:
-                    self._used, self.spent = self._used + token.count, self.spent + token.count
+                    if more and not own and self._left() <= 0:
+                        return
+                    self.spent += token.count
+                    if self._puts_back(token):
+                        own += token.count
+                    else:
+                        self._used += token.count
                     if not await self._token(token):
                         return
                 finish = piece.finish or finish
                 counted = piece.usage.completion if piece.usage is not None else counted
-        self.spent += max(0, counted - (self._used - used))
-        self._used = used + most if finish == "length" else max(self._used, used + counted)
+        self.spent += max(0, counted - own - (self._used - used))
+        self._used = used + request.max_tokens - own if finish == "length" else max(self._used, used + counted - own)
         if finish == "stop":
             self._at_end_of_text()
-        elif self._run.text == before:
+        elif self._run.said == before:
             self._another_try("the server's answer was empty")
         else:
             self._tries = 0
 
+    def _puts_back(self, token: TextToken) -> bool:
+        """The token is just the end of the prompt, which was taken back."""
+        return bool(self._run.healing) and token.text == self._run.heal
+
     async def _token(self, token: TextToken) -> bool:
         """Take a token; False where the request is over."""
         run, mark = self._run, self._run.mark()
+        first, put_back = bool(run.healing), self._puts_back(token)
+        if first and not token.text:
+            return True  # end-of-text, which comes too early
         taken = run.take(token.text)
-        if run.reason is None and taken < len(token.text):
+        if run.reason is None and (taken < len(token.text) or run.healing):
             await self._refused(token, mark, token.text[taken:])
             return False
-        await self._told(run.keep(token))
+        await self._keep(token, first=first, put_back=put_back)
         return run.reason is None
+
+    async def _keep(self, token: TextToken, *, first: bool, put_back: bool) -> None:
+        """Note and tell of a token that was taken. Not of one that only puts the prompt's end back, where nothing would be taken back in
+        process: where the constraint lets no longer token come, which is so behind most ends but white space."""
+        run = self._run
+        listed = not put_back or self._asked.plan.way == "free" or run.heal.isspace()
+        if first and listed:
+            run.healed = run.heal
+        if listed:
+            await self._told(run.keep(token))
 
     def _at_end_of_text(self) -> None:
         """The server ended the text."""
         run = self._run
-        if run.complete():
+        if run.healing:
+            self._open(None)
+        elif run.complete():
             run.reason = "stop" if self._asked.plan.stops and not self._asked.abilities.stops_kept else "eos"
         elif self._asked.plan.way == "checked":
             if not self._write_forced():
@@ -163,6 +206,15 @@ class TextAnswer:
     async def _refused(self, token: TextToken, mark: Mark, rest: str) -> None:
         """A token does not fit; `rest` is what was not taken of it, `mark` the moment before it."""
         run = self._run
+        if mark.own < len(run.heal):
+            run.rewind(mark)
+            other = self._open(token)
+            if other is not None:
+                run.take(other.text)
+                put_back = other.text == run.heal
+                self._used -= token.count * put_back
+                await self._keep(other, first=True, put_back=put_back)
+            return
         if self._asked.plan.way != "checked":
             raise self._violated(f"the server let through {rest[:20]!r} after {run.text[-40:]!r}, which its grammar does not allow")
         if run.complete():
@@ -180,6 +232,20 @@ class TextAnswer:
             run.reason = "cut"
         else:
             await self._help(beginning, rest)
+
+    def _open(self, token: TextToken | None) -> TextToken | None:
+        """The answer does not begin with the prompt's end: another token that may stand in for its first one; without one, how the next
+        request is to begin. token: the first one, None where the answer had none."""
+        sampling, way = self._asked.request.sampling, self._asked.plan.way
+        chosen_by_score = sampling.temperature == 0 and not sampling.has_penalties
+        other = self._other(token) if token is not None and (way == "checked" or chosen_by_score) else None
+        if other is None:
+            self._used = 0
+            if way == "free" and self._asked.abilities.level == "delegated" and not self._opened:
+                self._opening = self._opened = True
+            else:
+                self._run.give_back()
+        return other
 
     async def _help(self, beginning: str, rest: str) -> None:
         """Go on without any token that the server named: forced text, one biased token, the refused token's beginning, another try."""

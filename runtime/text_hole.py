@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
-from lmqlc.backends.text import TextToken
+from lmqlc.backends.text import TextAbilities, TextPrompt, TextToken
+from lmqlc.compiler.masks.heal import covering, taken_back
 from lmqlc.compiler.masks.hole import Budget, FinishReason
 from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.runtime.link import LinkedHole
@@ -38,6 +39,28 @@ class _Bytes:
 BYTES: Tokenizer = _Bytes()
 
 
+def tail_of(prompt: TextPrompt, run: TextRun, abilities: TextAbilities, tokenizer: Tokenizer | None) -> str:
+    """The end of a prompt that a hole takes back. tokenizer: the model's, where it is known: then that is what would be taken back in
+    process, and nothing where the hole lets no longer token come."""
+    if not prompt.fresh or not abilities.continues or tokenizer is None:
+        return abilities.tail
+    fresh, vocabulary = prompt.end[len(prompt.end) - prompt.fresh :], tokenizer.vocabulary
+    whole = not prompt.turns and prompt.fresh == len(prompt.end)
+    ids = tokenizer.encode(fresh, first=whole)
+    count, data = taken_back(vocabulary, ids[1:] if whole and not tokenizer.prefix() else ids)
+    tail = data.decode("utf-8", "replace")
+    if not count or not prompt.end.endswith(tail):
+        return ""
+    rests = (vocabulary.tokens[token][len(data) :].decode("utf-8", "replace") for token in covering(vocabulary, data)[1])
+    begins: dict[str, bool] = {}
+    for rest in rests:
+        if rest[:1] not in begins:
+            begins[rest[:1]] = run.accepts(rest[:1])
+        if begins[rest[:1]] and run.accepts(rest):
+            return tail
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A moment of a hole, to return to."""
@@ -45,6 +68,7 @@ class Mark:
     state: State
     text: str
     tokens: int
+    own: int
 
 
 class TextRun:
@@ -52,7 +76,8 @@ class TextRun:
 
     linked: the constraint over `BYTES`. follow: the literal after the hole; its first character ends the hole where the text is complete
     and does not go on with it; where a Python function has yet to say whether it does, what arrives must agree with all of it.
-    `text`: the characters taken; `reason`: how the hole ended, None before; `budget`: of its request.
+    `text`: the characters taken; `reason`: how the hole ended, None before; `budget`: of its request. `heal`: the prompt's end, which was
+    taken back and must be said first; it is no part of the text. `healed`: the same, where a token that begins with it is listed.
     """
 
     def __init__(self, name: str, linked: LinkedHole, follow: str | None) -> None:
@@ -67,7 +92,23 @@ class TextRun:
         self._state: State = None if linked.constraint is None else linked.constraint.start()
         self._cut = 0
         self._before = self._state
+        self.heal = self.healed = ""
+        self._own = 0  # characters of `heal` that were said
         self._settle()
+
+    @property
+    def healing(self) -> str:
+        """What is still to be said of the prompt's end."""
+        return self.heal[self._own :]
+
+    @property
+    def said(self) -> str:
+        """All characters taken: of the prompt's end, and of the text."""
+        return self.heal[: self._own] + self.text
+
+    def give_back(self) -> None:
+        """The prompt keeps its end after all; nothing must have been taken."""
+        self.heal, self._own = "", 0
 
     @property
     def final(self) -> str:
@@ -77,6 +118,8 @@ class TextRun:
 
     def complete(self) -> bool:
         """The text so far may be the whole text."""
+        if self.healing:
+            return False
         return self._constraint is None or self.reason is not None or self._constraint.is_final(self._state)
 
     def take(self, text: str) -> int:
@@ -84,11 +127,12 @@ class TextRun:
         for place, character in enumerate(text):
             if self.reason is not None:
                 return place
+            own = bool(self.healing)
             if not self._take(character):
                 if self._follow.startswith(character) and self.complete():
                     self.reason = "follow"
                 return place
-            if self._is_literal(text[place:]):
+            if not own and self._is_literal(text[place:]):
                 return place
         return len(text)
 
@@ -106,23 +150,23 @@ class TextRun:
         """The text may come next, as far as it goes before the hole ends; nothing is changed."""
         mark = self.mark()
         taken = self.take(text)
-        fits = bool(text) and (taken == len(text) or self.reason is not None)
+        fits = bool(text) and (taken == len(text) or self.reason is not None) and not self.healing
         self.rewind(mark)
         return fits
 
     def forced(self) -> str:
         """What must come next; empty where there is a choice, or the text may end."""
-        if self._constraint is None or self.reason is not None:
+        if self._constraint is None or self.reason is not None or self.healing:
             return ""
         data = BYTES.decode(self._constraint.forced(self._state))
         return data.rstrip("\ufffd")  # a character whose end is open
 
     def mark(self) -> Mark:
-        return Mark(self._state, self.text, len(self.tokens))
+        return Mark(self._state, self.text, len(self.tokens), self._own)
 
     def rewind(self, mark: Mark) -> None:
         """Back to a mark of before the end, whatever was taken since."""
-        self._state, self.text, self.reason, self._cut = mark.state, mark.text, None, 0
+        self._state, self.text, self.reason, self._cut, self._own = mark.state, mark.text, None, 0, mark.own
         del self.tokens[mark.tokens :]
 
     def keep(self, token: TextToken, *, forced: bool = False) -> TokenResult:
@@ -132,6 +176,10 @@ class TextRun:
         return self.tokens[-1]
 
     def _take(self, character: str) -> bool:
+        if self.healing:
+            fits = self.healing[0] == character
+            self._own += fits
+            return fits
         if self._constraint is None:
             self.text += character
             return True

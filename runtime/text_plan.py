@@ -87,6 +87,11 @@ def plan_of(demand: Demand, abilities: TextAbilities) -> TextPlan:
     return TextPlan("checked", "checked")
 
 
+def opening_of(demand: Demand, tail: str) -> GenerationGrammar:
+    """What may be written where nothing is demanded but that it begins with a text."""
+    return GenerationGrammar(text_automaton(demand.rest, demand.place), before=tail)
+
+
 def guarantee(demand: Demand, plan: TextPlan) -> str:
     """A plan in words."""
     bound = "" if demand.limit is None else f"; at most {demand.limit} tokens are asked for"
@@ -133,8 +138,9 @@ def _wrapped(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _stops(phrases: tuple[StopPhrase, ...], abilities: TextAbilities) -> tuple[str, ...]:
     """The phrases at which a server may end by itself: any, where it leaves them in its text; else those that are removed, and whose end is
-    the end of no other phrase."""
+    the end of no other phrase. None that may begin inside of what was taken back from the prompt: the server would end there."""
     found = [phrase.text for phrase in phrases if phrase.text and (abilities.stops_kept or not phrase.keep)]
+    found = [text for text in found if not _begins_in(text, abilities.tail)]
     if not abilities.stops_kept:
         if any(phrase.text is None for phrase in phrases):
             return ()
@@ -142,6 +148,11 @@ def _stops(phrases: tuple[StopPhrase, ...], abilities: TextAbilities) -> tuple[s
         found = [text for text in found if not any(other != text and other.endswith(text) for other in others)]
         found = [text for text in found if not any(phrase.keep and phrase.text == text for phrase in phrases)]
     return tuple(dict.fromkeys(found)) if len(found) <= abilities.most_stops else ()
+
+
+def _begins_in(phrase: str, tail: str) -> bool:
+    """Whether a phrase stands in a text, or its beginning at the text's end."""
+    return phrase in tail or any(tail.endswith(phrase[:count]) for count in range(1, len(phrase)))
 
 
 def _schema(formula: c.Constraint) -> dict[str, Any] | None:

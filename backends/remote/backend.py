@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from lmqlc.backends.base import Level, SessionUsage, Tokenizer
 from lmqlc.backends.remote.client import Client, Refused, Server
 from lmqlc.backends.remote.dialect import Dialect
 from lmqlc.backends.remote.wire import Body, Malformed
-from lmqlc.backends.text import TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken, TextUsage
+from lmqlc.backends.text import ScoredText, TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken, TextUsage
 from lmqlc.grammar.errors import BackendUnavailable, StreamBroken
 
 Find = Callable[[Client], Awaitable[Dialect]]
@@ -71,13 +72,17 @@ class RemoteSession:
         return self._usage
 
     async def abilities(self, prompt: TextPrompt) -> TextAbilities:
-        return await (await self._backend.dialect(self._client)).abilities(self._client, prompt)
+        dialect = await self._backend.dialect(self._client)
+        found = await dialect.abilities(self._client, prompt)
+        return replace(found, tail=await dialect.tail(self._client, prompt)) if found.continues else found
 
     async def complete(self, request: TextRequest) -> AsyncGenerator[TextPiece, None]:
         dialect = await self._backend.dialect(self._client)
         url, body = await dialect.request(self._client, request)
         self._usage.forward_passes += 1
         read = dialect.reader(url)
+        changed = request.grammar is not None or request.schema is not None or bool(request.bias)
+        blind = changed and dialect.masks_scores
         finished, usage = False, None
         try:
             async with aclosing(self._events(dialect, url, body, request.seconds)) as events:
@@ -85,7 +90,7 @@ class RemoteSession:
                     piece = self._piece(read, event)
                     finished = finished or piece.finish is not None
                     usage = piece.usage or usage
-                    yield piece
+                    yield replace(piece, tokens=tuple(map(_unscored, piece.tokens))) if blind else piece
         finally:
             self._count(usage)
         if not finished:
@@ -120,10 +125,26 @@ class RemoteSession:
             self._usage.tokens_computed += max(0, usage.prompt - usage.cached)
             self._usage.tokens_reused += min(usage.cached, usage.prompt)
 
-    async def score_texts(self, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
+    async def score_texts(self, prompt: TextPrompt, options: Sequence[str]) -> list[ScoredText]:
         dialect = await self._backend.dialect(self._client)
         self._usage.forward_passes += 1
         return await dialect.score(self._client, prompt, options)
 
+    async def score_said(self, prompt: TextPrompt, ids: Sequence[int]) -> list[float] | None:
+        dialect = await self._backend.dialect(self._client)
+        found = await dialect.score_said(self._client, prompt, ids)
+        self._usage.forward_passes += found is not None
+        return found
+
+    def remember(self, prompt: TextPrompt, said: str, ids: Sequence[int]) -> None:
+        before = self._client.known.get(prompt)
+        if before is not None:
+            self._client.known.put(prompt.and_then(said), [*before, *ids])
+
     async def close(self) -> None:
         await self._client.close()
+
+
+def _unscored(token: TextToken) -> TextToken:
+    """A token without numbers that may not be the model's own."""
+    return replace(token, logprob=None, alternatives=())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx2 as httpx
 
+from lmqlc.backends.text import TextPrompt
 from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, LmqlError, ModelNotFound, StreamBroken
 
 RETRIES = 3
@@ -26,6 +28,8 @@ _OVERFLOW = re.compile(
     r"context (length|size|window)|maximum context|exceeds? the (model|available)|too many tokens|exceed_context", re.IGNORECASE
 )
 _SHOWN = 400
+_KNOWN = 64
+"""Prompts whose ids a session keeps."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,11 @@ def address(text: str) -> str:
 
 
 class Client:
-    """Requests of one session to one server. The connection is kept between requests."""
+    """Requests of one session to one server. The connection is kept between requests. known: ids that the session knows of prompts."""
 
     def __init__(self, server: Server, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.server = server
+        self.known = KnownIds()
         headers = dict(server.headers)
         if server.key:
             headers.setdefault("Authorization", f"Bearer {server.key}")
@@ -228,6 +233,22 @@ class Client:
         if status >= 500:
             return BackendUnavailable(self._says(f"failed ({status})", message) + "; look at its log")
         return Refused(self._says(f"refused the request ({status})", message), status, message)
+
+
+class KnownIds:
+    """Token ids of the last prompts of a session: of those that were tokenised, and of those that the model has gone on with."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[TextPrompt, list[int]] = OrderedDict()
+
+    def put(self, prompt: TextPrompt, ids: Sequence[int]) -> None:
+        self._ids[prompt] = list(ids)
+        self._ids.move_to_end(prompt)
+        if len(self._ids) > _KNOWN:
+            self._ids.popitem(last=False)
+
+    def get(self, prompt: TextPrompt) -> list[int] | None:
+        return self._ids.get(prompt)
 
 
 class Refused(BackendUnavailable):

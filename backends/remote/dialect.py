@@ -8,7 +8,7 @@ from typing import Any
 
 from lmqlc.backends.remote.client import Client
 from lmqlc.backends.remote.wire import Body, chat_piece, completion_piece, messages_of
-from lmqlc.backends.text import TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken
+from lmqlc.backends.text import ScoredText, TextAbilities, TextPiece, TextPrompt, TextRequest
 from lmqlc.grammar.errors import LmqlError, ModelNotFound, UnsupportedConstraint
 
 _SPARE = (("logprobs", "top_logprobs"), ("stream_options",), ("prompt_cache_key",), ("return_token_ids",), ("stop",), ("response_format",))
@@ -27,6 +27,8 @@ class Dialect(ABC):
 
     server = ""
     """The server's name in messages."""
+    masks_scores = True
+    """Log-probabilities of an answer that a grammar, a schema or a bias has changed may be those after the change."""
 
     def __init__(self, model: str, extra: Body | None = None, omitted: Sequence[str] = ()) -> None:
         self.model = model
@@ -45,12 +47,23 @@ class Dialect(ABC):
         """Reads the events of one answer, in their order. What it gives raises Malformed."""
         return chat_piece if url.endswith("/chat/completions") else completion_piece
 
-    async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
+    async def tail(self, client: Client, prompt: TextPrompt) -> str:
+        """Text at the end of a prompt that a hole may take back. Of a server that does not tell of its tokens: white space within a line,
+        which hardly any model would have written by itself."""
+        end = prompt.end
+        count = min(len(end) - len(end.rstrip(" \t")), prompt.fresh)
+        return end[len(end) - count :] if count and (prompt.turns or count < len(end)) else ""
+
+    async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[ScoredText]:
         """See `ScoresTexts.score_texts`."""
         raise UnsupportedConstraint(
             f"{self.server} does not give the log-probabilities of given texts, which `distribution` and `score` need; "
-            "use a model in this process (local:NAME), vllm/NAME or sglang/NAME"
+            "use a model in this process (local:NAME), vllm/NAME, sglang/NAME or llama.cpp/NAME"
         )
+
+    async def score_said(self, client: Client, prompt: TextPrompt, ids: Sequence[int]) -> list[float] | None:
+        """See `KnowsTokens.score_said`."""
+        return None
 
     def finished(self, body: Body) -> Body:
         """A body with the user's own fields."""

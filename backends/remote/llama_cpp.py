@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lmqlc.backends.remote.client import Client, Refused
-from lmqlc.backends.remote.dialect import Dialect
+from lmqlc.backends.remote.tokens import TokenDialect
 from lmqlc.backends.remote.wire import Body, sampling_fields, spelled
 from lmqlc.backends.text import TextAbilities, TextPiece, TextPrompt, TextRequest, TextToken, TextUsage
 from lmqlc.grammar.errors import ContextOverflow, LmqlError
@@ -42,10 +42,11 @@ _CHATML = "{{-'<|im_start|>'+message.role+''+message.content+'<|im_end|>'-}}"
 """The heart of the template that the server takes where the model has none, without white space and line ends."""
 
 
-class LlamaCppDialect(Dialect):
+class LlamaCppDialect(TokenDialect):
     """The model of a `llama-server`."""
 
     server = "llama.cpp"
+    masks_scores = False
 
     def __init__(self, model: str, extra: Body | None = None, omitted: Sequence[str] = ()) -> None:
         super().__init__(model, extra, omitted)
@@ -54,7 +55,7 @@ class LlamaCppDialect(Dialect):
 
     async def abilities(self, client: Client, prompt: TextPrompt) -> TextAbilities:
         ids, room = await self._prompt(client, prompt), None
-        context = await self._context(client)
+        context = await self._window(client)
         if context is not None:
             room = context - len(ids)
             if room <= 0:
@@ -82,7 +83,7 @@ class LlamaCppDialect(Dialect):
     async def _sampling(self, client: Client, request: TextRequest) -> Body:
         """The fields of sampling that are not the server's defaults already."""
         wanted: Body = {**_OFF, **sampling_fields(request, _NAMES), "seed": _AT_RANDOM if request.seed is None else request.seed}
-        context = await self._context(client)
+        context = await self._window(client)
         if request.sampling.has_penalties and context is not None:
             wanted["repeat_last_n"] = context  # all of the text; what the server takes for that differs between versions
         settings = (await self._props(client)).get("default_generation_settings")
@@ -105,7 +106,7 @@ class LlamaCppDialect(Dialect):
             self._properties = found if isinstance(found, dict) else {}
         return self._properties
 
-    async def _context(self, client: Client) -> int | None:
+    async def _window(self, client: Client) -> int | None:
         """How many tokens prompt and answer may have together; None where the server does not say."""
         settings = (await self._props(client)).get("default_generation_settings")
         return (_number(settings, "n_ctx") or None) if isinstance(settings, dict) else None
@@ -113,15 +114,15 @@ class LlamaCppDialect(Dialect):
     # Prompts
 
     async def _prompt(self, client: Client, prompt: TextPrompt) -> list[int]:
-        if prompt.turns:
-            return await self._conversation(client, prompt)
-        ids = await self._ids(client, prompt.text, first=True)
+        ids = await self.ids(client, prompt)
         if not ids:
             raise LmqlError(f"the prompt is empty, and {self.model} has no token that a text could start from; write some text first")
         return ids
 
-    async def _conversation(self, client: Client, prompt: TextPrompt) -> list[int]:
-        """The ids of a conversation as the server's template writes it. Raises LmqlError where it has none."""
+    async def whole(self, client: Client, prompt: TextPrompt) -> list[int]:
+        """The ids of a prompt; those of a conversation as the server's template writes it. Raises LmqlError where it has none."""
+        if not prompt.turns:
+            return await self._tokens(client, prompt.text, first=True)
         if not await self._templated(client):
             raise LmqlError(
                 f"the program uses chat roles, but {self.model} at {self.server} has no chat template (the server would write ChatML, "
@@ -132,9 +133,8 @@ class LlamaCppDialect(Dialect):
         found = await client.post(f"{client.server.root}/apply-template", body, seconds=30.0)
         if not isinstance(found, dict) or not isinstance(found.get("prompt"), str):
             raise client.malformed(found)
-        head = await self._ids(client, found["prompt"], first=True, special=True)
-        begun = prompt.begun if len(turns) < len(prompt.turns) else ""
-        return head + (await self._ids(client, begun) if begun else [])
+        head = await self._tokens(client, found["prompt"], first=True, special=True)
+        return head + await self.fragment(client, prompt.begun if len(turns) < len(prompt.turns) else "")
 
     async def _templated(self, client: Client) -> bool:
         """Whether the model has a chat template. Where it has none the server says that it has one: ChatML, which is believed of models
@@ -142,10 +142,13 @@ class LlamaCppDialect(Dialect):
         if self._has_template is None:
             template = (await self._props(client)).get("chat_template")
             written = "".join(template.replace("\\n", "").split()) if isinstance(template, str) else ""
-            self._has_template = _CHATML not in written or len(await self._ids(client, "<|im_start|>", special=True)) == 1
+            self._has_template = _CHATML not in written or len(await self._tokens(client, "<|im_start|>", special=True)) == 1
         return self._has_template
 
-    async def _ids(self, client: Client, text: str, *, first: bool = False, special: bool = False) -> list[int]:
+    async def encode(self, client: Client, text: str) -> list[int]:
+        return await self._tokens(client, text)
+
+    async def _tokens(self, client: Client, text: str, *, first: bool = False, special: bool = False) -> list[int]:
         """A text as the server's tokenizer writes it. first: with what it puts before a text. special: special tokens are read as such."""
         body = {"content": text, "add_special": first, "parse_special": special}
         found = await client.post(f"{client.server.root}/tokenize", body, seconds=30.0)
@@ -154,29 +157,46 @@ class LlamaCppDialect(Dialect):
             raise client.malformed(found)
         return tokens
 
+    async def decode(self, client: Client, ids: Sequence[int]) -> str:
+        found = await client.post(f"{client.server.root}/detokenize", {"tokens": list(ids)}, seconds=30.0)
+        if not isinstance(found, dict) or not isinstance(found.get("content"), str):
+            raise client.malformed(found)
+        return str(found["content"])
+
     # Scores
 
-    async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
-        """Token by token: each is forced by a bias, and the server says how likely the model found it without."""
-        head = await self._prompt(client, prompt)
-        rows = []
-        for option in options:
-            tail, row = await self._ids(client, option), []
-            for place, token in enumerate(tail):
-                row.append(await self._score(client, [*head, *tail[:place]], token))
-            rows.append(row)
-        return rows
+    async def score_ids(self, client: Client, prompt: Sequence[int], rows: Sequence[Sequence[int]]) -> list[list[TextToken]]:
+        """Each row is forced by a grammar of its token ids, and the server says how likely the model found them without it."""
+        return [await self._score(client, prompt, row) if row else [] for row in rows]
 
-    async def _score(self, client: Client, before: list[int], token: int) -> TextToken:
-        body: Body = {"model": self.model, "prompt": before, "n_predict": 1, "n_probs": 1, "cache_prompt": True, "stream": False}
-        body |= {"samplers": ["temperature"], "temperature": 0.0, "logit_bias": [[token, _FORCE]]}
+    async def _score(self, client: Client, prompt: Sequence[int], row: Sequence[int]) -> list[TextToken]:
+        grammar = "root ::= " + " ".join(f"<[{token}]>" for token in row)
+        try:
+            return await self._forced(client, prompt, row, {"grammar": grammar})
+        except Refused as refused:
+            if "grammar" not in refused.reason:
+                raise
+        found: list[TextToken] = []  # a server from before grammars could name tokens
+        for place, token in enumerate(row):
+            found += await self._forced(client, [*prompt, *row[:place]], [token], {})
+        return found
+
+    async def _forced(self, client: Client, prompt: Sequence[int], row: Sequence[int], fields: Body) -> list[TextToken]:
+        """A row's tokens where the server is made to say them: a bias puts them before all others, so that the grammar has little to do."""
+        body: Body = {"model": self.model, "prompt": list(prompt), "n_predict": len(row), "n_probs": 1, "cache_prompt": True}
+        body |= {"stream": False, "samplers": ["temperature"], "temperature": 0.0, **fields}
+        body["logit_bias"] = [[token, _FORCE] for token in dict.fromkeys(row)]
         answer = await client.post(f"{client.server.root}/completion", self.finished(body), seconds=600.0)
         reports = answer.get("completion_probabilities") if isinstance(answer, dict) else None
-        report = reports[0] if isinstance(reports, list) and reports else None
-        if not isinstance(report, dict) or report.get("id") != token or not isinstance(report.get("logprob"), int | float):
+        if not isinstance(reports, list) or [report.get("id") for report in reports if isinstance(report, dict)][: len(row)] != list(row):
             raise client.malformed(answer)
-        value = float(report["logprob"])
-        return TextToken(spelled(report), token, value if value > _LEAST else -math.inf)
+        found = []
+        for token, report in zip(row, reports, strict=False):
+            if not isinstance(report.get("logprob"), int | float):
+                raise client.malformed(answer)
+            logprob = _logprob(report)
+            found.append(TextToken(spelled(report), token, -math.inf if logprob is None else logprob))
+        return found
 
 
 class _Events:

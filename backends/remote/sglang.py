@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from lmqlc.backends.remote.client import Client
-from lmqlc.backends.remote.dialect import STREAMED, Dialect, chat_fields, refuse_empty
+from lmqlc.backends.remote.dialect import STREAMED, chat_fields, refuse_empty
+from lmqlc.backends.remote.tokens import TokenDialect
 from lmqlc.backends.remote.wire import Body, sampling_fields
-from lmqlc.backends.text import TextAbilities, TextPrompt, TextRequest, TextToken
+from lmqlc.backends.text import ScoredText, TextAbilities, TextPrompt, TextRequest, TextToken
 from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, UnsupportedConstraint
 
 _NAMES = {
@@ -23,7 +23,7 @@ _NAMES = {
 _BIAS = 1_024
 
 
-class SglangDialect(Dialect):
+class SglangDialect(TokenDialect):
     """One model at an SGLang server."""
 
     server = "SGLang"
@@ -31,21 +31,20 @@ class SglangDialect(Dialect):
     def __init__(self, model: str, extra: Body | None = None, omitted: Sequence[str] = ()) -> None:
         super().__init__(model, extra, omitted)
         self._known = False
+        self._longest: int | None = None
 
     async def abilities(self, client: Client, prompt: TextPrompt) -> TextAbilities:
         refuse_empty(prompt, self.server)
         if not self._known:
             await self.check_model(client)
             self._known = True
-        counted = None if prompt.turns else await self._tokenized(client, prompt.text, special=True)
-        room = None
-        if counted is not None and isinstance(counted.get("max_model_len"), int):
-            room = counted["max_model_len"] - len(counted["tokens"]) - 1  # the server wants room for one token more
-            if room <= 0:
-                raise ContextOverflow(
-                    f"the prompt is {len(counted['tokens'])} tokens long, and {self.model} at SGLang takes {counted['max_model_len']}; "
-                    "shorten the prompt, or start the server with a larger --context-length"
-                )
+        ids, longest = await self.ids(client, prompt), self._longest
+        room = None if ids is None or longest is None else longest - len(ids) - 1  # the server wants room for one token more
+        if ids is not None and room is not None and room <= 0:
+            raise ContextOverflow(
+                f"the prompt is {len(ids)} tokens long, and {self.model} at SGLang takes {longest}; "
+                "shorten the prompt, or start the server with a larger --context-length"
+            )
         return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, alternatives=20, bias=_BIAS, room=room)
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
@@ -66,10 +65,15 @@ class SglangDialect(Dialect):
             return f"{client.server.base}/chat/completions", self.finished(body)
         if request.schema is not None:
             body["json_schema"] = json.dumps(request.schema)
-        body |= {"prompt": request.prompt.text, "max_tokens": request.max_tokens, "logprobs": request.alternatives}
+        ids = await self.ids(client, request.prompt)
+        body |= {"prompt": ids or request.prompt.text, "max_tokens": request.max_tokens, "logprobs": request.alternatives}
         return f"{client.server.base}/completions", self.finished(body)
 
-    async def _tokenized(self, client: Client, text: str, *, special: bool) -> dict[str, Any] | None:
+    async def whole(self, client: Client, prompt: TextPrompt) -> list[int] | None:
+        """The ids of a plain prompt; the server does not say what it makes of a conversation."""
+        return None if prompt.turns else await self._tokenized(client, prompt.text, special=True)
+
+    async def _tokenized(self, client: Client, text: str, *, special: bool) -> list[int] | None:
         """What the server's own tokenizer makes of a text; None where it does not say."""
         body = {"model": self.model, "prompt": text, "add_special_tokens": special}
         try:
@@ -77,32 +81,42 @@ class SglangDialect(Dialect):
         except BackendUnavailable:
             return None
         tokens = found.get("tokens") if isinstance(found, dict) else None
-        valid = isinstance(tokens, list) and all(isinstance(token, int) for token in tokens)
-        return found if valid else None
+        if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
+            return None
+        if isinstance(found.get("max_model_len"), int):
+            self._longest = found["max_model_len"]
+        return tokens
 
-    async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[list[TextToken]]:
+    async def encode(self, client: Client, text: str) -> list[int]:
+        ids = await self._tokenized(client, text, special=False)
+        if ids is None:
+            raise UnsupportedConstraint(f"{self.server} at {client.server.shown} has no /tokenize, which scoring needs; update the server")
+        return ids
+
+    async def decode(self, client: Client, ids: Sequence[int]) -> str:
+        found = await client.post(f"{client.server.root}/detokenize", {"model": self.model, "tokens": list(ids)}, seconds=30.0)
+        if not isinstance(found, dict) or not isinstance(found.get("text"), str):
+            raise client.malformed(found)
+        return str(found["text"])
+
+    async def score(self, client: Client, prompt: TextPrompt, options: Sequence[str]) -> list[ScoredText]:
         refuse_empty(prompt, self.server)
         if prompt.turns:
             raise UnsupportedConstraint(f"{self.server} does not score answers in a chat; write the turns as plain text, or use vllm/NAME")
-        head = await self._ids(client, prompt.text, special=True)
-        tails = [await self._ids(client, option, special=False) if option else [] for option in options]
+        return await super().score(client, prompt, options)
+
+    async def score_ids(self, client: Client, prompt: Sequence[int], rows: Sequence[Sequence[int]]) -> list[list[TextToken]]:
         body: Body = {
-            "input_ids": [head + tail for tail in tails],
+            "input_ids": [[*prompt, *row] for row in rows],
             "sampling_params": {"max_new_tokens": 1, "temperature": 0.0},
             "return_logprob": True,
-            "logprob_start_len": max(len(head) - 1, 0),
+            "logprob_start_len": max(len(prompt) - 1, 0),
             "return_text_in_logprobs": True,
         }
         answer = await client.post(f"{client.server.root}/generate", self.finished(body), seconds=600.0)
-        if not isinstance(answer, list) or len(answer) != len(options):
+        if not isinstance(answer, list) or len(answer) != len(rows):
             raise client.malformed(answer)
-        return [self._scored(client, row, tail) for row, tail in zip(answer, tails, strict=True)]
-
-    async def _ids(self, client: Client, text: str, *, special: bool) -> list[int]:
-        found = await self._tokenized(client, text, special=special)
-        if found is None:
-            raise UnsupportedConstraint(f"{self.server} at {client.server.shown} has no /tokenize, which scoring needs; update the server")
-        return list(found["tokens"])
+        return [self._scored(client, found, list(row)) for found, row in zip(answer, rows, strict=True)]
 
     def _scored(self, client: Client, row: object, tail: list[int]) -> list[TextToken]:
         """The tokens of an option: the last ones of the input that was scored, each `[logprob, id, text]`."""

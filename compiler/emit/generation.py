@@ -27,24 +27,33 @@ _NESTED = 40
 
 
 class GenerationGrammar:
-    """What a server may write for a hole, in the notations of servers. All of them raise LmqlCompileError where it is too large."""
+    """What a server may write for a hole, in the notations of servers. All of them raise LmqlCompileError where it is too large. before: a
+    text that must be written first, the end of a prompt that was taken back."""
 
-    def __init__(self, automaton: TextAutomaton, follow: str = "", *, counted: bool = True) -> None:
+    def __init__(self, automaton: TextAutomaton, follow: str = "", *, before: str = "", counted: bool = True) -> None:
         limit = automaton.char_limit
         if limit is not None and (limit > _COUNTED or not counted):
             automaton = replace(automaton, char_limit=None)
         self._automaton = automaton
         self._follow = follow
+        self._before = before
         self._graph: CharGraph | None = None
 
     @property
     def graph(self) -> CharGraph:
         if self._graph is None:
-            self._graph = generation_graph(self._automaton, self._follow)
+            self._graph = _behind(self._before, generation_graph(self._automaton, self._follow))
         return self._graph
+
+    def behind(self, text: str) -> GenerationGrammar:
+        """The same after a text that must be written first."""
+        return GenerationGrammar(self._automaton, self._follow, before=text)
 
     def after(self, text: str) -> GenerationGrammar | None:
         """What may be written after a text; None where nothing may."""
+        if len(text) < len(self._before):
+            return self.behind(self._before[len(text) :]) if self._before.startswith(text) else None
+        text = text[len(self._before) :]
         state, automaton = self._automaton.start, self._automaton
         for byte in text.encode():
             state = int(automaton.delta[0, state, automaton.byte_class[byte]])
@@ -112,6 +121,14 @@ def _unfolded(automaton: TextAutomaton) -> CharGraph:
 def _removed(phrases: tuple[StopPhrase, ...]) -> int:
     """Characters past a limit that a stop takes away again: all phrases take equally many where there is a limit beside the states."""
     return max((len(phrase.text or "") for phrase in phrases if not phrase.keep), default=0)
+
+
+def _behind(text: str, graph: CharGraph) -> CharGraph:
+    """The graph after a text."""
+    count = len(text)
+    edges: list[Edges] = [{place + 1: CharSet.single(ord(character))} for place, character in enumerate(text)]
+    edges += [{to + count: chars for to, chars in row.items()} for row in graph.edges]
+    return CharGraph(edges, [False] * count + graph.ends)
 
 
 def _allow_follow(graph: CharGraph, follow: str) -> None:

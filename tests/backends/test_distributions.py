@@ -71,8 +71,9 @@ def test_a_distribution_is_one_pass_and_its_shares_are_the_raw_models(checkpoint
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_options_are_healed_alike(checkpoints: Path, name: str) -> None:
-    """The options go on inside the prompt's last token where the tokenizer would write them so; the others say it again."""
+def test_options_that_begin_inside_the_prompts_last_token_are_healed(checkpoints: Path, name: str) -> None:
+    """The first token covers the prompt's end where the tokenizer would write it so, and what that end has by itself is taken off: a score
+    is that of prompt and text less that of the prompt, whatever the other options are."""
     raw, model = Raw(checkpoints / name), lmqlc.model(f"local:{checkpoints / name}")
     prompt, texts = "the cat sat on the", [" mat", "n", "y said"]
     whole = raw.ids(prompt)
@@ -81,8 +82,10 @@ def test_options_are_healed_alike(checkpoints: Path, name: str) -> None:
     heal = raw.tokenizer.decode(whole[-1:])
     joined = [raw.ids(heal + text) for text in texts]
     assert bool(scores.healed) == any(ids[0] != whole[-1] for ids in joined)
-    if not scores.healed:
-        assert scores.scores() == pytest.approx(plain.scores(), abs=1e-4)
+    kept, put_back = whole[:-1], raw.logprobs(whole[:-1], whole[-1:])[0]
+    for text, ids, found, alone in zip(texts, joined, scores.scores(), plain.scores(), strict=True):
+        assert found == pytest.approx(alone if ids[0] == whole[-1] else sum(raw.logprobs(kept, ids)) - put_back, abs=1e-4)
+        assert model.score_sync(prompt, [text]).scores() == pytest.approx([found], abs=1e-4)
 
 
 def test_a_trailing_space_is_healed(checkpoints: Path) -> None:
@@ -90,14 +93,18 @@ def test_a_trailing_space_is_healed(checkpoints: Path) -> None:
     scores = model.score_sync("the cat ", ["sat", "said hello", "xyz"])
     assert scores.healed == " "
     prompt = raw.ids("the cat")
-    expected = [raw.ids(" sat"), raw.ids(" said hello"), [*raw.ids(" "), *raw.ids("xyz")]]
+    expected = [raw.ids(" sat"), raw.ids(" said hello"), raw.ids("xyz")]
     assert [[token.id for token in row] for row in scores.tokens] == expected
-    assert scores.scores() == pytest.approx([sum(raw.logprobs(prompt, ids)) for ids in expected], abs=1e-4)
+    (put_back,) = raw.logprobs(prompt, raw.ids(" "))
+    healed = [sum(raw.logprobs(prompt, ids)) - put_back for ids in expected[:2]]
+    alone = sum(raw.logprobs([*prompt, *raw.ids(" ")], expected[2]))
+    assert scores.scores() == pytest.approx([*healed, alone], abs=1e-4)
+    assert scores.tokens[0][0].logprob == pytest.approx(raw.logprobs(prompt, expected[0])[0], abs=1e-4)
     result: Any = lmqlc.run_sync("'the cat [X]' distribution X in ['sat', 'xyz']", model=f"local:{checkpoints / 'gpt2'}")
     (hole,) = result.holes
     assert result.prompt == "the cat " + hole.text
-    assert [token.id for token in hole.tokens] in (expected[0], expected[2])
-    assert list(hole.prompt_ids) == prompt
+    assert [token.id for token in hole.tokens] == expected[0 if hole.healed else 2]
+    assert list(hole.prompt_ids) == ([*prompt] if hole.healed else [*prompt, *raw.ids(" ")])
 
 
 def test_what_does_not_fit_or_makes_no_sense_is_an_error(checkpoints: Path) -> None:

@@ -54,7 +54,7 @@ class Pretended:
             self.gets.append(path)
             return httpx.Response(200, json=self.values[path]) if path in self.values else httpx.Response(404, json={"detail": "Not Found"})
         body = json.loads(request.content)
-        if path not in self.schemas:
+        if path not in self.schemas or (path == "/detokenize" and path not in self.values):
             return httpx.Response(404, json={"detail": "Not Found"})
         jsonschema.validate(body, self.schemas[path])
         self.asked.append((path, body))
@@ -63,20 +63,35 @@ class Pretended:
     def _posted(self, path: str, body: Body) -> httpx.Response:
         if path in self.values:
             value = self.values[path]
-            return httpx.Response(200, json=value(body) if callable(value) else value)
+            given = value(body) if callable(value) else value
+            return given if isinstance(given, httpx.Response) else httpx.Response(200, json=given)
+        if body.get("prompt_logprobs") is not None:
+            return httpx.Response(200, json=scored(body))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, httpx.Response):
             return answer
         said = answer if isinstance(answer, Say) else answer(body)
-        events = native(said) if path == "/completion" else chat(said) if path.endswith("chat/completions") else completion(said)
+        events = (
+            native(said)
+            if path == "/completion"
+            else chat(said)
+            if path.endswith("chat/completions")
+            else completion(said, ids=self.kind == "vllm")
+        )
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, content=stream(events, done=path != "/completion"))
 
     @property
     def requests(self) -> list[Body]:
         """The bodies of requests for text."""
-        return [body for path, body in self.asked if path.endswith("completions") or path == "/completion"]
+        texts = (body for path, body in self.asked if path.endswith("completions") or path == "/completion")
+        return [body for body in texts if body.get("stream")]
+
+    @property
+    def prompts(self) -> list[str]:
+        """Their prompts as text."""
+        return [prompt_of(body) for body in self.requests]
 
     def model(self, **options: Any) -> Any:
         return lmqlc.model(f"{self.kind}/m", transport=httpx.MockTransport(self), endpoint="localhost:9", **options)
@@ -90,12 +105,20 @@ def stream(events: Iterable[Body], *, done: bool = True) -> bytes:
     return "".join([*parts, "data: [DONE]\n\n" if done else ""]).encode()
 
 
-def completion(said: Say) -> Iterable[Body]:
+def scored(body: Body) -> Body:
+    """vLLM's answer where prompts are scored: -1 for the token 100, and so on."""
+    prompts = body["prompt"] if isinstance(body["prompt"][0], list) else [body["prompt"]]
+    rows = [[None, *({str(token): {"logprob": -token / 100, "decoded_token": chr(token)}} for token in ids[1:])] for ids in prompts]
+    return {"choices": [{"index": i, "prompt_logprobs": row} for i, row in reversed(list(enumerate(rows)))]}
+
+
+def completion(said: Say, *, ids: bool = False) -> Iterable[Body]:
     for number, token in enumerate(said.tokens):
         last = number == len(said.tokens) - 1
         others = said.others.get(number, {})
         logprobs = {"tokens": [token], "token_logprobs": [-0.5], "top_logprobs": [{token: -0.5, **others}], "text_offset": [0]}
-        yield {"choices": [{"index": 0, "text": token, "logprobs": logprobs, "finish_reason": said.finish if last else None}]}
+        choice = {"index": 0, "text": token, "logprobs": logprobs, "finish_reason": said.finish if last else None}
+        yield {"choices": [{**choice, "token_ids": [number + 5]} if ids else choice]}
     if not said.tokens:
         yield {"choices": [{"index": 0, "text": "", "finish_reason": said.finish}]}
     if said.usage:
@@ -124,6 +147,17 @@ def native(said: Say) -> Iterable[Body]:
     yield {**end, "tokens_evaluated": 7, "tokens_predicted": len(said.tokens), "timings": {"cache_n": 3}}
 
 
+def prompt_of(body: Body) -> str:
+    """The prompt of a request as text: ids are bytes."""
+    prompt = body.get("prompt", "") if "messages" not in body else written(body["messages"])
+    return prompt if isinstance(prompt, str) else bytes(prompt).decode()
+
+
+def tokenized(text: str, room: int) -> Body:
+    """What `/tokenize` of vLLM and SGLang says."""
+    return {"tokens": list(text.encode()), "count": len(text.encode()), "max_model_len": room}
+
+
 def written(messages: list[Body]) -> str:
     """A chat template."""
     return "".join(f"<{message['role']}>{message['content']}" for message in messages)
@@ -134,7 +168,7 @@ def vllm() -> Callable[..., Pretended]:
     def made(*answers: Answer, version: str = "0.33.1", schema: str = "vllm-0.33", room: int = 1000) -> Pretended:
         server = Pretended("vllm", schema, answers)
         server.values["/version"] = {"version": version}
-        server.values["/tokenize"] = lambda body: {"count": 5, "max_model_len": room, "tokens": list(str(body.get("prompt", "")).encode())}
+        server.values["/tokenize"] = lambda body: tokenized(prompt_of(body), room)
         return server
 
     return made
@@ -144,11 +178,7 @@ def vllm() -> Callable[..., Pretended]:
 def sglang() -> Callable[..., Pretended]:
     def made(*answers: Answer) -> Pretended:
         server = Pretended("sglang", "sglang-0.5", answers)
-        server.values["/tokenize"] = lambda body: {
-            "tokens": list(body["prompt"].encode()),
-            "count": len(body["prompt"]),
-            "max_model_len": 999,
-        }
+        server.values["/tokenize"] = lambda body: tokenized(body["prompt"], 999)
         return server
 
     return made

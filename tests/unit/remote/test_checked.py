@@ -71,9 +71,9 @@ def test_an_end_before_the_text_is_complete(compatible: Made, say: Made) -> None
 def test_tries_are_bounded(compatible: Made, say: Made) -> None:
     server = compatible(*(say("?") for _ in range(9)))
     with pytest.raises(ConstraintViolated, match=r"`X`.*\n?.*'\?'") as found:
-        server.run('"so far [X]" where REGEX(X, "[ab]{2}")')
+        server.run('"so far:[X]" where REGEX(X, "[ab]{2}")')
     assert len(server.requests) == text_answer.TRIES
-    assert found.value.result.prompt == "so far "
+    assert found.value.result.prompt == "so far:"
 
 
 def test_what_is_not_allowed_is_never_returned(compatible: Made, say: Made) -> None:
@@ -109,7 +109,7 @@ def even(text, final):
     return text.isdigit() and int(text) % 2 == 0 if final else not text or text.isdigit()
 "n: [X]." where even(X)
 """
-    server = compatible(say("1", "2", "."))
+    server = compatible(say(" 1", "2", "."))
     assert server.run(program).variables == {"X": "12"}
 
 
@@ -120,7 +120,7 @@ def short(text, final):
     return len(text) < 4
 "n: [X]." where short(X) and REGEX(X, "[a-z]+")
 """
-    server = vllm(say("ab", "c", "defg"))
+    server = vllm(say(" ", "ab", "c", "defg"))
     assert server.run(program).variables == {"X": "abc"}
     assert "structured_outputs" not in server.requests[0]
 

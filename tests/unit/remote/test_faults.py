@@ -107,7 +107,7 @@ def test_errors_inside_of_streams(vllm: Made, llama_cpp: Made) -> None:
 
 def test_long_prompts(vllm: Made, llama_cpp: Made) -> None:
     with pytest.raises(ContextOverflow, match=r"5 tokens long.*takes 5"):
-        vllm(room=5).run('"a[X]"')
+        vllm(room=5).run('"abcde[X]"')
     refused = {"error": {"code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error"}}
     with pytest.raises(ContextOverflow, match="available context size"):
         llama_cpp(httpx.Response(400, json=refused)).run('"a[X]"')
@@ -133,7 +133,7 @@ def test_a_stream_that_breaks_goes_on_where_it_broke(vllm: Made, say: Made) -> N
     server = vllm(broken, say("cd", "!"))
     result = server.run('"p:[X]" where STOPS_AT(X, "!") and REGEX(X, "[a-d]*!")')
     assert result.variables == {"X": "abcd!"}
-    assert server.requests[1]["prompt"] == "p:ab"
+    assert server.prompts[1] == "p:ab"
     assert [token.text for token in result.holes[0].tokens] == ["ab", "cd", "!"]
 
 

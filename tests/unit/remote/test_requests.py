@@ -26,22 +26,23 @@ def test_vllm_gets_the_grammar_of_what_may_be_written(vllm: Made, say: Made) -> 
     assert result.variables == {"X": 42}
     assert result.prompt == "Age: 42\nNext"
     (body,) = server.requests
-    assert server.gets == ["/v1/models", "/version"]
+    assert server.gets[:2] == ["/v1/models", "/version"]
     assert body["temperature"] == 0.0
-    assert body["max_tokens"] == 995  # what the context window has left
+    assert body["max_tokens"] == 996  # what the context window has left
     pattern = re.compile(body["structured_outputs"]["regex"])
     assert pattern.fullmatch(" 42\nNext, and whatever")
     assert pattern.fullmatch("42")
     assert not pattern.fullmatch("42 x")
     hole = result.holes[0]
     assert (hole.finish_reason, [token.text for token in hole.tokens]) == ("follow", [" 4", "2", "\n"])
-    assert hole.logprob == pytest.approx(-1.5)
+    assert [token.id for token in hole.tokens] == [5, 6, 7]
+    assert hole.logprob == pytest.approx(-0.18)  # scored as a prompt: what comes with an answer under a grammar is masked
     assert result.usage.tokens == 3
 
 
 def test_old_vllm_gets_guided_fields(vllm: Made, say: Made) -> None:
     server = vllm(say("7", finish="stop"), version="0.11.2", schema="vllm-0.11")
-    assert server.run('"n: [X]" where X in ["7", "77"]').variables == {"X": "7"}
+    assert server.run('"n:[X]" where X in ["7", "77"]').variables == {"X": "7"}
     (body,) = server.requests
     assert re.fullmatch(body["guided_regex"], "77")
     assert "structured_outputs" not in body
@@ -51,7 +52,7 @@ def test_long_patterns_travel_as_grammars(vllm: Made, sglang: Made, say: Made) -
     program = '"[X]" where len(X) < 200 and not "x" in X and STOPS_AT(X, ".")'
     for made, field in ((vllm, "grammar"), (sglang, "ebnf")):
         server = made(say("Hello", " there.", " More"))
-        assert server.run('"Say: ' + program[1:]).variables == {"X": "Hello there."}
+        assert server.run('"Say:' + program[1:]).variables == {"X": "Hello there."}
         (body,) = server.requests
         grammar = body["structured_outputs"]["grammar"] if field == "grammar" else body["ebnf"]
         assert grammar.startswith("root ::= ")
@@ -98,12 +99,11 @@ def test_llama_cpp_looks_for_penalties_at_all_of_the_text(llama_cpp: Made, say: 
 
 
 def test_llama_cpp_writes_chats_out_by_its_template(llama_cpp: Made, say: Made) -> None:
-    server = llama_cpp(say("Rome"), say("!"))
+    server = llama_cpp(say(" Rome"), say("!"))
     server.run('"{:system}Be brief.{:user}Capital?{:assistant}It is [X][Y]" where len(TOKENS(X)) < 3')
-    first, second = server.requests
-    assert bytes(first["prompt"]) == b"<system>Be brief.<user>Capital?<assistant>It is "
-    assert bytes(second["prompt"]) == b"<system>Be brief.<user>Capital?<assistant>It is Rome"
-    assert first["n_predict"] == 2
+    assert server.prompts[0] == "<system>Be brief.<user>Capital?<assistant>It is"
+    assert server.prompts[1] == "<system>Be brief.<user>Capital?<assistant>It is\x05"  # the token that was said
+    assert server.requests[0]["n_predict"] == 3
 
 
 def test_llama_cpp_without_a_template_takes_no_chats(llama_cpp: Made, say: Made, chatml: str) -> None:
@@ -229,12 +229,12 @@ def test_branches_are_requests(vllm: Made, say: Made) -> None:
 
 def test_chats_go_on_in_the_middle_of_an_answer(vllm: Made, sglang: Made, say: Made) -> None:
     program = '"{:user}Capital?{:assistant}It is [X]."'
-    server = vllm(say("Rome"))
+    server = vllm(say(" Rome"))
     server.run(program)
     body = server.requests[0]
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
-    assert body["messages"][-1] == {"role": "assistant", "content": "It is "}
-    server = sglang(say("Rome"))
+    assert body["messages"][-1] == {"role": "assistant", "content": "It is"}
+    server = sglang(say(" Rome"))
     server.run(program)
     assert server.requests[0]["continue_final_message"] is True
     assert "add_generation_prompt" not in server.requests[0]
@@ -292,14 +292,7 @@ def test_one_text_is_written_without_asking(vllm: Made) -> None:
 def test_scores(vllm: Made, sglang: Made, llama_cpp: Made) -> None:
     program = '"Answer:[X]" distribution X in ["y", "no"]'
 
-    def scored_by_vllm(body: Any) -> Any:
-        rows = [
-            [None, *({str(token): {"logprob": -token / 100, "decoded_token": chr(token)}} for token in ids[1:])] for ids in body["prompt"]
-        ]
-        return {"choices": [{"index": i, "prompt_logprobs": row} for i, row in reversed(list(enumerate(rows)))]}
-
     server = vllm()
-    server.values["/v1/completions"] = scored_by_vllm
     result = server.run(program)
     assert result.variables["X"] == "y"
     assert [token.id for token in result.holes[0].tokens] == [ord("y")]
@@ -314,12 +307,26 @@ def test_scores(vllm: Made, sglang: Made, llama_cpp: Made) -> None:
     assert dict(server.run(program).distribution_values) == pytest.approx(shares)
 
     def forced(body: Any) -> Any:
-        token = body["logit_bias"][0][0]
-        return {"completion_probabilities": [{"id": token, "token": chr(token), "bytes": [token], "logprob": -token / 100}]}
+        ids = [int(token) for token in re.findall(r"<\[(\d+)\]>", body.get("grammar", ""))] or [body["logit_bias"][0][0]]
+        return {"completion_probabilities": [{"id": i, "token": chr(i), "bytes": [i], "logprob": -i / 100} for i in ids]}
 
     server = llama_cpp()
     server.values["/completion"] = forced
     assert dict(server.run(program).distribution_values) == pytest.approx(shares)
+
+
+def test_scores_at_a_llama_cpp_whose_grammars_know_no_tokens(llama_cpp: Made) -> None:
+    """Then each token is forced by itself."""
+
+    def forced(body: Any) -> Any:
+        if "grammar" in body:
+            return httpx.Response(400, json={"error": {"message": "Failed to initialize samplers: failed to parse grammar"}})
+        token = body["logit_bias"][0][0]
+        return {"completion_probabilities": [{"id": token, "token": chr(token), "logprob": 0.0 if token == ord("a") else -3.4e38}]}
+
+    server = llama_cpp()
+    server.values["/completion"] = forced
+    assert lmqlc.score_sync("Say:", ["a", "ab"], model=server.model()).scores() == [0.0, -math.inf]
 
 
 def test_servers_that_do_not_score_say_so(openai: Made) -> None:
@@ -354,10 +361,4 @@ def test_keys_and_addresses_of_the_environment_are_read_at_every_run(openai: Mad
 def test_generate_and_score(vllm: Made, say: Made) -> None:
     server = vllm(say("Hello", " there"))
     assert lmqlc.generate_sync("Say:", model=server.model(), max_tokens=5).endswith("Hello there")
-    server.values["/v1/completions"] = lambda body: {
-        "choices": [
-            {"index": i, "prompt_logprobs": [None, *({str(token): {"logprob": -1.0, "decoded_token": chr(token)}} for token in ids[1:])]}
-            for i, ids in enumerate(body["prompt"])
-        ]
-    }
-    assert lmqlc.score_sync("Say:", ["a", "bcd"], model=server.model()).scores() == [-1.0, -3.0]
+    assert lmqlc.score_sync("Say:", ["a", "bcd"], model=server.model()).scores() == pytest.approx([-0.97, -2.97])
