@@ -131,6 +131,15 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class AnswersTails(Protocol):
+    """A session that is asked about several continuations of one prompt together. What it reads of them is not kept."""
+
+    async def logits_after(self, prompt: Sequence[int], tails: Sequence[Sequence[int]]) -> Logits:
+        """Next-token logits `float32[n, len(vocabulary)]` after the prompt (not empty) with each of `n` tails (which may be empty)."""
+        ...
+
+
+@runtime_checkable
 class ScoresOptions(Protocol):
     """A session that scores several continuations of one prompt together."""
 

@@ -21,8 +21,8 @@ from lmqlc.backends.base import DEFAULT_CACHE_BYTES, Logits
 from lmqlc.backends.direct import direct_forward
 from lmqlc.backends.forward import Forward, ModelForward
 from lmqlc.backends.growing import GrowingLayer, Halt, growing_cache
-from lmqlc.backends.option_scores import Ids, OptionScores, batch_of, longest_beginnings, tree_of, tree_view
-from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather, repeated
+from lmqlc.backends.option_scores import Beginnings, Ids, OptionScores, TailLogits, batch_of, longest_beginnings, tree_of, tree_view
+from lmqlc.backends.prefix_cache import Branch, PrefixCache, cache_bytes, fork, gather, repeated, repeated_whole
 
 T = TypeVar("T")
 CacheKind = Literal["shared", "append", "none"]
@@ -260,28 +260,54 @@ class Engine:
 
     def _score_options(self, prompt: list[int], options: Sequence[Ids]) -> tuple[list[npt.NDArray[np.float64]], Cost]:
         cost = Cost()
-        if self.cache_kind != "shared" or max(map(len, options), default=0) > SCORE_CHUNK:
+        if not self._judges_together(options):
             return [self._scored_alone(prompt, option, cost) for option in options], cost
-        scores, tree = OptionScores(options), tree_of(options)
-        branch = self._branch(prompt, len(prompt) - 1)
-        cost.reused += len(branch.ids)
-        if self.forward.trees and len(tree) + len(prompt) - len(branch.ids) <= SCORE_CHUNK:
-            self._judge_tree(branch, prompt[len(branch.ids) :], tree, scores, cost)
-            return scores.all(), cost
-        scores.put((), self._extend(branch, prompt[len(branch.ids) :], 1, cost)[0])
+        scores = OptionScores(options)
+        self._judge_all(prompt, options, scores, cost)
+        return scores.all(), cost
+
+    def logits_after(self, prompt: list[int], tails: Sequence[Ids]) -> tuple[Logits, Cost]:
+        """Next-token logits `float32[n, width]` after the prompt with each of some tails; of the tails nothing is kept."""
+        return self._whole(lambda: self._logits_after(prompt, tails))
+
+    def _logits_after(self, prompt: list[int], tails: Sequence[Ids]) -> tuple[Logits, Cost]:
+        options = [(*tail, 0) for tail in tails]
+        if not self._judges_together(options):
+            return self._logits([[*prompt, *tail] for tail in tails])
+        cost, rows = Cost(), TailLogits(tails)
+        self._judge_all(prompt, options, rows, cost)
+        return rows.all(tails), cost
+
+    def _judges_together(self, options: Sequence[Ids]) -> bool:
+        """Whether options are judged in few passes, not one by one."""
+        return self.cache_kind != "none" and max(map(len, options), default=0) <= SCORE_CHUNK
+
+    def _judge_all(self, prompt: list[int], options: Sequence[Ids], scores: Beginnings, cost: Cost) -> None:
+        """Tell what follows each beginning of some options after a prompt; the prompt is kept."""
+        tree = tree_of(options)
+        branch = self._branches.find_whole(prompt, len(prompt)) if self.cache_kind == "append" and not scores.begins else None
+        if branch is None or len(branch.ids) < len(prompt):
+            branch = self._branch(prompt, len(prompt) - 1)
+            new = prompt[len(branch.ids) :]
+            cost.reused += len(branch.ids)
+            if self.forward.trees and len(tree) + len(new) <= SCORE_CHUNK:
+                self._judge_tree(branch, new, tree, scores, cost)
+                return
+            scores.put((), self._extend(branch, new, 1, cost)[0])
+        else:
+            cost.reused += len(prompt)
         rows = longest_beginnings(options)
         longest = max(map(len, rows), default=1)
         step = max(1, min(self._rows_at_once(len(prompt) + longest), SCORE_CHUNK // longest))
         for first in range(0, len(rows), step):
             self._judge(branch, rows[first : first + step], scores, cost)
-        return scores.all(), cost
 
     def _scored_alone(self, prompt: list[int], option: Ids, cost: Cost) -> npt.NDArray[np.float64]:
         values, one = self._score([*prompt, *option], len(prompt))
         cost.passes, cost.computed, cost.reused = cost.passes + one.passes, cost.computed + one.computed, cost.reused + one.reused
         return values
 
-    def _judge_tree(self, branch: Branch, new: list[int], tree: Sequence[Ids], scores: OptionScores, cost: Cost) -> None:
+    def _judge_tree(self, branch: Branch, new: list[int], tree: Sequence[Ids], scores: Beginnings, cost: Cost) -> None:
         """Read the rest of a prompt and the beginnings of options after it, in one pass; the prompt's branch is kept."""
         view = tree_view(tree, len(branch.ids), len(new), self._device) if tree else ()
         ids = torch.tensor([[*new, *(beginning[-1] for beginning in tree)]], device=self._device)
@@ -293,10 +319,11 @@ class Engine:
         for beginning, row in zip(((), *tree), logits[0], strict=True):
             scores.put(beginning, row)
 
-    def _judge(self, branch: Branch, rows: Sequence[Ids], scores: OptionScores, cost: Cost) -> None:
+    def _judge(self, branch: Branch, rows: Sequence[Ids], scores: Beginnings, cost: Cost) -> None:
         """Read rows after a branch, in one pass; what follows each of their beginnings goes to the scores."""
         batch = batch_of(rows, self._device)
-        all_logits, _ = self.forward(batch, repeated(branch, len(rows)), batch.shape[1])
+        cache = repeated(branch, len(rows)) if self.cache_kind == "shared" else repeated_whole(branch, len(rows))
+        all_logits, _ = self.forward(batch, cache, batch.shape[1])
         cost.passes += 1
         cost.computed += sum(map(len, rows))
         cost.reused += (len(rows) - 1) * len(branch.ids)

@@ -41,8 +41,10 @@ class ServerBackend:
 
     level: Level = "exact"
 
-    def __init__(self, client: Client, name: str, tokenizer: Tokenizer, context_length: int | None) -> None:
+    def __init__(self, client: Client, name: str, tokenizer: Tokenizer, context_length: int | None, *, exact: bool = False) -> None:
+        """exact: the server finds the likeliest text where few may fill a hole."""
         self.client = client
+        self.exact = exact
         self.name = name
         self.tokenizer = tokenizer
         self.context_length = context_length
@@ -161,7 +163,9 @@ class ServerSession:
 
     def _hole_payload(self, request: HoleRequest, known: Sequence[TokenResult]) -> dict[str, Any]:
         sampling = {name: getattr(request.sampling, name) for name in request.sampling.__slots__}
-        fields = {} if request.language is None else self._fields_of(request.language)[0] or {}
+        fields = {} if request.language is None else dict(self._fields_of(request.language)[0] or {})
+        if request.exact and "automaton" in fields and self._backend.exact:
+            fields["exact"] = True
         return self._payload(
             name=request.name,
             prompt=list(request.prompt),
@@ -215,13 +219,14 @@ class ServerSession:
         reason, cut = line["end"], int(line["cut"])
         if reason == "budget":
             reason = request.budget.reason
-        ended = Ended(cast(FinishReason, reason), cut)
+        exact = line.get("exact") is True
+        ended = Ended(cast(FinishReason, reason), cut, exact)
         if not fits(request.language, pieces, ended):
             raise ConstraintViolated(
                 f"the server at {self._client.url} answered hole `{request.name}` with a text that breaks its constraint"
             )
         if isinstance(request.language, TextAutomaton) and reason == "stop":
-            return Ended("stop", whole_cut(request.language, pieces, cut))
+            return Ended("stop", whole_cut(request.language, pieces, cut), exact)
         return ended
 
 
@@ -282,7 +287,8 @@ async def _load(client: Client, spec: ModelSpec, progress: Progress | None) -> S
         known = ", ".join(map(repr, names))
         raise ModelNotFound(f"the server at {client.url} has no model {spec.name!r}, it serves {known}; name that, or another endpoint=…")
     tokenizer = await _tokenizer(client, bundle, fingerprint)
-    return ServerBackend(client, spec.name or names[0], tokenizer, context if isinstance(context, int) else None)
+    exact = about.get("exact") is True
+    return ServerBackend(client, spec.name or names[0], tokenizer, context if isinstance(context, int) else None, exact=exact)
 
 
 async def _about(client: Client, progress: Progress | None) -> Any:

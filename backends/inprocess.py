@@ -251,6 +251,13 @@ class InProcessSession:
             self._count(cost)
         return rows
 
+    async def logits_after(self, prompt: Sequence[int], tails: Sequence[Sequence[int]]) -> Logits:
+        start = self._backend.checked(prompt)
+        asked = [tuple(self._backend.checked([*start, *tail])[len(start) :]) for tail in tails]
+        rows, cost = await self._backend.call(lambda engine: engine.logits_after(start, asked))
+        self._count(cost)
+        return rows
+
     async def _ahead_of(self, asked: list[list[int]]) -> Logits | None:
         """Logits for several equal questions, where the next question is known too, or was known before this one was asked; else None."""
         if any(ids != asked[0] for ids in asked):

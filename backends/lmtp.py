@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from lmqlc.compiler.masks.core import core_of
 from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.compiler.masks.hole import HoleRun, TokenResult
 from lmqlc.compiler.masks.interface import TokenConstraint
+from lmqlc.compiler.masks.likeliest import is_empty, text_tree
 from lmqlc.compiler.masks.request import Ended, Healed, HoleRequest, Language
 from lmqlc.compiler.masks.token_automaton import finished
 from lmqlc.grammar.errors import BackendUnavailable, ModelNotFound
@@ -89,6 +91,9 @@ class LmtpSession:
         while wanted := work.wants():
             for event in _taken(work):
                 yield event
+            if work.searches:
+                work.take(await self.logits(wanted))
+                continue
             if plain:
                 async with aclosing(self._greedy(work, wanted[0], request)) as tokens:
                     async for token in tokens:
@@ -107,14 +112,13 @@ class LmtpSession:
         constraint: TokenConstraint | None = None
         phrases: Sequence[StopPhrase] = ()
         if isinstance(language, TextAutomaton):
-
-            def encode(text: str) -> list[int]:
-                return tokenizer.encode(text, first=False)
-
+            encode = partial(tokenizer.encode, first=False)
             linked = finished(core_of(language, vocabulary), max_tokens=None, follow=request.follow, encode=encode, named=vocabulary.named)
             constraint, phrases = linked.within(request.budget.tokens).require(heal.text), language.phrases
         hole = HoleRun(request.name, vocabulary, constraint, request.budget, phrases, heal.text)
-        return HoleWork(hole, prompt, request.sampling, request.seed, heal=heal)
+        hole.exact = request.exact and is_empty(hole)
+        tree = text_tree(hole) if request.exact else None
+        return HoleWork(hole, prompt, request.sampling, request.seed, heal=heal, tree=tree)
 
     async def _greedy(self, work: HoleWork, ids: list[int], request: HoleRequest) -> AsyncGenerator[TokenResult, None]:
         """The model's own choices after some ids for as long as they are legal, a chunk at most."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +44,37 @@ def tree_view(tree: Sequence[Ids], before: int, new: int, device: torch.device) 
     return torch.tensor([positions], device=device), seen[None].to(device)
 
 
+class Beginnings(Protocol):
+    """Who wants to know what follows beginnings of options. begins: what follows the prompt itself, too."""
+
+    begins: bool
+
+    def put(self, beginning: Ids, logits: torch.Tensor) -> None:
+        """What follows a beginning: logits `[V]`."""
+        ...
+
+
+class TailLogits:
+    """Next-token logits after several continuations of a prompt, filled in as they come."""
+
+    def __init__(self, tails: Sequence[Ids]) -> None:
+        self.begins = () in tails
+        self._rows: dict[Ids, npt.NDArray[np.float32] | None] = dict.fromkeys(tails)
+
+    def put(self, beginning: Ids, logits: torch.Tensor) -> None:
+        """What follows a beginning, from logits `[V]`; nothing where nobody asks."""
+        if beginning in self._rows:
+            self._rows[beginning] = logits.to(dtype=torch.float32).cpu().numpy()
+
+    def all(self, tails: Sequence[Ids]) -> npt.NDArray[np.float32]:
+        """`float32[n, V]` after each of the tails."""
+        return np.stack([row for tail in tails if (row := self._rows[tail]) is not None])
+
+
 class OptionScores:
     """Natural log-probabilities of options, filled in as logits come."""
+
+    begins = True
 
     def __init__(self, options: Sequence[Ids]) -> None:
         self._options = options

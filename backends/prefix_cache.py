@@ -8,6 +8,7 @@ cache, and a branch is forked at any length by slicing, without copying. Shapes:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,15 @@ def repeated(branch: Branch, rows: int) -> Any:
     """A cache with the branch in each of its rows; the branch stays as it is."""
     layers = fork(branch, len(branch.ids)).cache.layers
     return growing_cache([layer.like(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)) for layer in layers])
+
+
+def repeated_whole(branch: Branch, rows: int) -> Any:
+    """`repeated` for layers that may forget: they never write into the tensors that they hold, but make longer ones."""
+    layers = []
+    for layer in branch.cache.layers:
+        layers.append(copy(layer))
+        layers[-1].keys, layers[-1].values = layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)
+    return growing_cache(layers)
 
 
 def gather(branches: Sequence[Branch]) -> tuple[Any, list[int]]:

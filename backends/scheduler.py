@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from lmqlc.backends.base import Backend, Logits, Session, SessionUsage
+from lmqlc.backends.base import AnswersTails, Backend, Logits, Session, SessionUsage
 from lmqlc.backends.pretrained import OutOfMemory
 from lmqlc.backends.ticket import Ticket, Work
 from lmqlc.backends.works import HoleWork
@@ -224,9 +224,13 @@ class Scheduler:
                 left -= await self._begin(ticket)
         await self._join()
         asking = [ticket for ticket in self._active if not ticket.reading and ticket.wants and ticket.choosing is None]
-        if asking:
-            await self._ask(asking)
-        elif self._active and all(ticket.choosing is not None for ticket in self._active):
+        together = [ticket for ticket in asking if not ticket.work.shared]
+        if together:
+            await self._ask(together)
+        for ticket in asking:
+            if ticket.work.shared:
+                await self._ask([ticket])
+        if not asking and self._active and all(ticket.choosing is not None for ticket in self._active):
             await self._news()
         Ticket.deliver_all([ticket for ticket in self._active if ticket.fresh])
 
@@ -261,7 +265,8 @@ class Scheduler:
         if not ticket.read and isinstance(work, HoleWork) and isinstance(self._session, HearsOfHoles):
             self._session.begin_hole(*work.begins)
         longest = max(map(len, ticket.wants))
-        if len(ticket.wants) == 1 and longest - ticket.read > PIECE:
+        common = longest if len(ticket.wants) == 1 else work.shared
+        if common - ticket.read > PIECE:
             ticket.read += PIECE
             await self._rows_for([ticket], [ticket.wants[0][: ticket.read]])
             return PIECE
@@ -310,7 +315,8 @@ class Scheduler:
         try:
             done = 0
             while done < len(sequences):
-                parts.append(await self._some_rows(sequences[done : done + self._rows_at_once]))
+                shared = tickets[0].work.shared if len(tickets) == 1 else 0
+                parts.append(await self._some_rows(sequences[done : done + self._rows_at_once], shared))
                 done += len(parts[-1])
         except LmqlError as error:
             if len(tickets) == 1:
@@ -320,16 +326,20 @@ class Scheduler:
             self._charge(ticket, before, shared=len(tickets) > 1)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    async def _some_rows(self, sequences: Sequence[list[int]]) -> Logits:
+    async def _some_rows(self, sequences: Sequence[list[int]], shared: int) -> Logits:
+        """Logits of sequences that begin with so many ids of a prompt."""
         try:
             with self._model_errors():
-                rows = await self._session.logits(sequences)
+                if shared and isinstance(self._session, AnswersTails):
+                    rows = await self._session.logits_after(sequences[0][:shared], [ids[shared:] for ids in sequences])
+                else:
+                    rows = await self._session.logits(sequences)
         except OutOfMemory:
             if len(sequences) == 1:
                 raise
             self._rows_at_once, self._good_steps = max(1, len(sequences) // 2), 0
             half = self._rows_at_once
-            return np.concatenate([await self._some_rows(sequences[:half]), await self._some_rows(sequences[half:])])
+            return np.concatenate([await self._some_rows(part, shared) for part in (sequences[:half], sequences[half:])])
         self._good_steps += 1
         if self._good_steps % _RECOVERY == 0 and self._rows_at_once < self.batch:
             self._rows_at_once = min(self.batch, 2 * self._rows_at_once)

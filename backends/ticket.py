@@ -26,6 +26,8 @@ class Work(Protocol):
     usage: SessionUsage
     waits: bool
     alone: Callable[[Session], Awaitable[None]] | None
+    shared: int
+    """So many ids are at the start of all that is wanted, which are several continuations of a prompt; 0 where they are not."""
     events: list[Any]
     """What came of it since the last look; the scheduler takes them out."""
 

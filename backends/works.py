@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lmqlc.backends.base import Logits, ScoresOptions, Session, SessionUsage
 from lmqlc.backends.choice import Sampling
 from lmqlc.compiler.masks.hole import HoleRun, TokenResult, logprob
+from lmqlc.compiler.masks.likeliest import Search, Tail, TextTree, write
 from lmqlc.compiler.masks.request import Ended, Healed
 from lmqlc.grammar.errors import ArtifactError
 
@@ -24,7 +25,8 @@ class HoleWork:
     """The decoding of one hole, as the runtime does it; its events are tokens, then the end.
 
     known: tokens that the asker has already: they are taken again without being asked about or told, and the random generator goes on
-    after them. heal: what the hole takes back from the prompt where it can.
+    after them. heal: what the hole takes back from the prompt where it can. tree: the texts of which the hole gets the likeliest.
+    shared: so many ids are at the start of all that is wanted, where several continuations of the prompt are asked about; else 0.
     """
 
     alone: Alone = None
@@ -37,6 +39,7 @@ class HoleWork:
         seed: Sequence[int],
         known: Sequence[int] = (),
         heal: Healed | None = None,
+        tree: TextTree | None = None,
     ) -> None:
         self.hole = hole
         self.waits = hole.constraint is not None and not hole.constraint.exact
@@ -51,8 +54,33 @@ class HoleWork:
         self._random = np.random.default_rng(list(seed))
         self._known = list(known)
         self._asked: list[int] = []
+        self.shared = 0
+        self._tails: list[Tail] = []
+        self._search = None if tree is None else Search(hole, tree, self.prompt, sampling, known=tuple(known)).run()
+        if self._search is not None:
+            self._look(None)
+
+    @property
+    def searches(self) -> bool:
+        """What is wanted is for the search of the likeliest text, all of it together."""
+        return self._search is not None
+
+    def _look(self, rows: Logits | None) -> None:
+        """Go on with the search for the likeliest text; write it where it is found."""
+        assert self._search is not None
+        try:
+            self._tails = next(self._search) if rows is None else self._search.send(rows)
+            self.shared = len(self.prompt) if len(self._tails) > 1 else 0
+        except StopIteration as end:
+            self._search, self.shared = None, 0
+            if end.value is not None:
+                for token in write(self.hole, end.value):
+                    if len(self.hole.tokens) > len(self._known):
+                        self.told(token, None)
 
     def wants(self) -> list[list[int]]:
+        if self._search is not None:
+            return [[*self.prompt, *tail] for tail in self._tails]
         hole = self.hole
         while hole.reason is None:
             forced = hole.forced()
@@ -70,9 +98,12 @@ class HoleWork:
         """The event of the end."""
         reason = self.hole.reason
         assert reason is not None
-        return Ended(reason, self.hole.cut)
+        return Ended(reason, self.hole.cut, self.hole.exact)
 
     def take(self, rows: Logits) -> None:
+        if self._search is not None:
+            self._look(rows)
+            return
         row = rows[0]
         token = self._sampling.choose(self.hole, self.scores(row), self._random)
         self.told(self.hole.push(token, logprob(row, token)), row)
@@ -113,6 +144,7 @@ class LogitsWork:
 
     alone: Alone = None
     waits = False
+    shared = 0
 
     def __init__(self, sequences: list[list[int]]) -> None:
         self.usage = SessionUsage()
@@ -139,6 +171,7 @@ class ScoreWork:
     """
 
     waits = False
+    shared = 0
 
     def __init__(self, prompt: list[int], options: Sequence[list[int]] | None = None, *, start: int | None = None) -> None:
         self.usage = SessionUsage()

@@ -57,7 +57,7 @@ COMMON: Mapping[str, Kind] = {
 }
 
 DECODERS: Mapping[str, Mapping[str, Kind]] = {
-    "argmax": {},
+    "argmax": {"greedy": SWITCH},
     "sample": {"n": COUNT, "temperature": TEMPERATURE, "top_k": LIMIT, "top_p": SHARE, "min_p": FLOOR, "seed": SEED},
     "beam": {"n": COUNT, "length_penalty": NUMBER},
     "beam_sample": {"n": COUNT, "temperature": TEMPERATURE, "length_penalty": NUMBER, "seed": SEED},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from lmqlc.backends.base import Logits, Session
+from lmqlc.backends.base import AnswersTails, Logits, Session
+from lmqlc.compiler.masks.likeliest import Likeliest, RecallsTexts, TextTree
 
 
 class BatchedLogits:
@@ -20,7 +21,7 @@ class BatchedLogits:
         self._turn: asyncio.Task[None] | None = None
         self.branches = 1
 
-    async def ask(self, sequence: Sequence[int]) -> Logits:
+    async def __call__(self, sequence: Sequence[int]) -> Logits:
         """Next-token logits `float32[V]` after an id sequence."""
         if self.branches == 1:
             return (await self._session.logits([sequence]))[0]  # type: ignore[no-any-return]
@@ -29,6 +30,18 @@ class BatchedLogits:
         if self._turn is None:
             self._turn = asyncio.create_task(self._answer())
         return await answer
+
+    async def after(self, prompt: Sequence[int], tails: Sequence[Sequence[int]]) -> Logits:
+        """Next-token logits `float32[n, V]` after a prompt with each of some tails."""
+        if len(tails) == 1:
+            return (await self([*prompt, *tails[0]]))[None]
+        if isinstance(self._session, AnswersTails):
+            return await self._session.logits_after(prompt, tails)
+        return await self._session.logits([[*prompt, *tail] for tail in tails])
+
+    def recalled(self, prompt: Sequence[int], tree: TextTree) -> Likeliest | None:
+        """The text that a hole had when it was recorded, where the session is of a recording."""
+        return self._session.recalled(prompt, tree) if isinstance(self._session, RecallsTexts) else None
 
     async def _answer(self) -> None:
         for _ in range(2):  # the other branches get their turn to ask

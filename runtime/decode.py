@@ -13,6 +13,7 @@ from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
 from lmqlc.compiler.masks.certain import CertainText
 from lmqlc.compiler.masks.hole import HoleRun, Written
+from lmqlc.compiler.masks.likeliest import is_empty
 from lmqlc.compiler.masks.request import DecodesHoles
 from lmqlc.grammar.errors import LmqlError
 from lmqlc.runtime import decorators as deco
@@ -119,11 +120,13 @@ def _teller(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: 
 async def _fill(at: Interpreter, opened: OpenedHole, told: Told) -> None:
     """Let the decoder fill a hole."""
     decoding = opened.hole
-    if decoding.reason is None:
+    if decoding.reason is not None:
+        decoding.exact = at.run.decoder.exact and is_empty(decoding)
+    else:
         await at.run.begin_hole(decoding.name, opened.ids, opened.kept)
         batch = await at.run.batch()
         random = np.random.default_rng(at.run.seed_of(at.branch, len(at.log.holes)))
-        await at.run.decoder.fill(decoding, opened.prompt, batch.ask, told, random)
+        await at.run.decoder.fill(decoding, opened.prompt, batch, told, random)
 
 
 async def _tell(at: Interpreter, decoding: HoleRun, shown: CertainText, decorators: Sequence[object]) -> None:
@@ -178,7 +181,16 @@ async def _conclude(
     if decoding.reason is None:
         raise LmqlError(f"the decoder `{at.run.decoder.name}` left hole `{hole.name}` unfinished")
     budget = decoding.budget
-    result = HoleResult(hole.name, text, value, tuple(decoding.tokens), decoding.reason, healed=decoding.healed, bound=budget.bound)
+    result = HoleResult(
+        hole.name,
+        text,
+        value,
+        tuple(decoding.tokens),
+        decoding.reason,
+        healed=decoding.healed,
+        bound=budget.bound,
+        exact=decoding.exact,
+    )
     at.finished(result, shown.rest(written.text))
     if decoding.reason == "length" and budget.ends_run:
         at.bind(hole.name, value)

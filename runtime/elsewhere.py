@@ -33,6 +33,7 @@ def hole_request(
         healable=healable if decoder.token_healing else 0,
         patience=decoder.patience,
         chunk=decoder.chunk,
+        exact=decoder.exact,
     )
 
 
@@ -45,6 +46,7 @@ async def fill_elsewhere(session: DecodesHoles, request: HoleRequest, hole: Hole
                 healed = step
             elif isinstance(step, Ended):
                 hole.conclude(step.reason, step.cut)
+                hole.exact = step.exact
             else:
                 hole.record(step, healed.text)
                 await told(step)

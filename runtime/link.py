@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
@@ -167,9 +168,7 @@ def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedH
     from lmqlc.compiler.masks.compose import compose, is_regular
     from lmqlc.compiler.masks.token_automaton import finished
 
-    def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, first=False)
-
+    encode = partial(tokenizer.encode, first=False)
     if is_regular(constraint):
         core = _core(constraint, tokenizer.vocabulary, place)
         linked = finished(core, max_tokens=None, follow=place.follow, encode=encode, named=tokenizer.vocabulary.named)

@@ -23,6 +23,7 @@ class HoleResult:
     text, or nothing was asked. seconds: from the hole's start to its end.
     healed: text at the end of the prompt that was taken back and is the beginning of the first token's; where it is all of it, that token
     is no part of the hole's text. bound: what bounded its tokens, where it was decoded.
+    exact: the text is the likeliest of all that the hole may have, by the model's own probabilities; not only a text found token by token.
     """
 
     name: str
@@ -35,6 +36,7 @@ class HoleResult:
     seconds: float = field(default=0.0, compare=False)
     healed: str = ""
     bound: Bound = field(default="", compare=False)
+    exact: bool = False
 
     @property
     def count(self) -> int:
@@ -60,6 +62,7 @@ class HoleResult:
             "value": plain(self.value),
             "finish_reason": self.finish_reason,
             "healed": self.healed,
+            "exact": self.exact,
             "logprob": plain(self.logprob),
             "tokens": [{"id": t.id, "text": t.text, "logprob": plain(t.logprob), "forced": t.forced} for t in self.tokens],
         }

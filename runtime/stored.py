@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
@@ -60,7 +61,7 @@ class StoredAutomata:
         core = self._core(_prefix(hole.index, place.leading_space, tokenizer.vocabulary), tokenizer.vocabulary)
         if core is None:
             return None
-        linked = finished(core, max_tokens=None, follow=place.follow, encode=lambda text: tokenizer.encode(text, first=False))
+        linked = finished(core, max_tokens=None, follow=place.follow, encode=partial(tokenizer.encode, first=False))
         return LinkedHole(linked, core.automaton.phrases, longest=core.longest).within(place.budget, place.before)
 
     def _core(self, prefix: str, vocabulary: Vocabulary) -> Core | None:

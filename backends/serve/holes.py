@@ -36,6 +36,7 @@ from lmqlc.backends.wire_automaton import MAX_PACKED, unpack_formula
 from lmqlc.backends.works import HoleWork, LogitsWork, ScoreWork
 from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.compiler.masks.hole import Budget, HoleRun
+from lmqlc.compiler.masks.likeliest import is_empty, text_tree
 from lmqlc.compiler.masks.request import Ended, Formula, Healed
 from lmqlc.grammar.errors import ContextOverflow
 
@@ -73,6 +74,7 @@ class Wire:
             "context_length": ready.backend.context_length,
             "fingerprint": ready.tokenizer.vocabulary.fingerprint,
             "bundle": self._bundled(ready).name,
+            "exact": True,
         })  # fmt: skip
 
     async def tokenizer(self, request: Request) -> Response:
@@ -125,12 +127,15 @@ class Wire:
         vocabulary = ready.tokenizer.vocabulary
         heal = Healed(*taken_back(vocabulary, prompt[len(prompt) - healable :])) if healable else Healed(0, b"")
         linked = await self._linked(ready, fields, budget, follow, heal.text)
+        exact = fields.flag("exact")
         fields.done()
         constraint, phrases = (None, ()) if linked is None else linked
         hole = await ready.linker.begin(
             constraint, lambda: HoleRun(name or "", vocabulary, constraint, Budget(budget, "budget"), phrases, heal.text)
         )
-        return HoleWork(hole, prompt, sampling, seed, known, heal), chunk
+        tree = await ready.linker.run(lambda: text_tree(hole)) if exact and sampling.temperature == 0 else None
+        hole.exact = exact and is_empty(hole)
+        return HoleWork(hole, prompt, sampling, seed, known, heal, tree), chunk
 
     async def _linked(self, ready: Ready, fields: Fields, budget: int, follow: str | None, before: bytes) -> Linked | None:
         """The constraint of a hole: an automaton by its name, with its bytes where the server did not know it; or a formula."""
@@ -164,7 +169,8 @@ class Wire:
                     if waiting:
                         yield _tokens(waiting)
                     self._served.metrics.decoded(len(work.prompt), count)
-                    yield dumps({"end": event.reason, "cut": event.cut, "usage": _usage(work.usage)}) + b"\n"
+                    exact = {"exact": True} if event.exact else {}
+                    yield dumps({"end": event.reason, "cut": event.cut, **exact, "usage": _usage(work.usage)}) + b"\n"
                     return
                 if not count:
                     self._served.metrics.first_token.add(time.perf_counter() - started)

@@ -124,6 +124,7 @@ class _StreamWork:
 
     alone: Alone = None
     waits = False
+    shared = 0
 
     def __init__(self, fields: Fields, ready: Ready) -> None:
         self.usage = SessionUsage()

@@ -21,6 +21,7 @@ from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.longest import longest_text
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
 from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, KnownCosts, Moment
+from lmqlc.compiler.masks.few_texts import FewTexts, Many, few_texts
 from lmqlc.compiler.masks.forced import forced_bytes
 from lmqlc.compiler.masks.forms import Mask, MaskPool, words
 from lmqlc.compiler.masks.interface import Bits, Ids
@@ -99,6 +100,11 @@ class Core:
                 self._forced.clear()
             text = self._forced[q, room] = forced_bytes(self.steps, self.costs.by_bytes[0], q, room)
         return text
+
+    @cached_property
+    def texts(self) -> FewTexts | Many:
+        """All texts, or why they are not listed."""
+        return few_texts(self.automaton)
 
     @cached_property
     def eos(self) -> Ids:

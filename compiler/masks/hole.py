@@ -98,6 +98,7 @@ class HoleRun:
         self.budget = budget
         self.tokens: list[TokenResult] = []
         self.reason: FinishReason | None = None
+        self.exact = False  # its text is the likeliest of all that it may have
         self._ids: list[int] = []  # those that write text
         self._cut = 0  # bytes at the end of the written text that are dropped
         self._phrases = tuple(phrases)
@@ -121,6 +122,11 @@ class HoleRun:
     def heals(self) -> bool:
         """The next token, the hole's first, must begin with what was taken back from the prompt."""
         return self._healing is not None
+
+    @property
+    def taken_back(self) -> bytes:
+        """The text of the prompt that the next token must begin with; empty where there is none."""
+        return b"" if self._healing is None else self._healing.text
 
     @property
     def ids(self) -> list[int]:

@@ -34,7 +34,8 @@ class HoleRequest:
 
     prompt: the ids before it. language: None where it is unconstrained. follow: the literal after it. seed: of its random generator.
     healable: how many ids at the end of the prompt may be taken back (see `heal`). patience: seconds without a token after which the
-    request is made again (None: the session's own). chunk: tokens to send together.
+    request is made again (None: the session's own). chunk: tokens to send together. exact: the likeliest text is wanted where few may fill
+    the hole (see `likeliest`); a session that cannot find it chooses token by token.
     """
 
     name: str
@@ -47,6 +48,7 @@ class HoleRequest:
     healable: int = 0
     patience: float | None = None
     chunk: int = 1
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,11 @@ class Healed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a hole: why, and how many of the bytes written are cut."""
+    """The end of a hole: why, and how many of the bytes written are cut. exact: the text is the likeliest of all that the hole may have."""
 
     reason: FinishReason
     cut: int = 0
+    exact: bool = False
 
 
 Step = Healed | TokenResult | Ended

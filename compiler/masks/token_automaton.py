@@ -85,6 +85,11 @@ class TokenAutomaton:
             return self
         return TokenAutomaton(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends)
 
+    @property
+    def encode(self) -> Encode | None:
+        """Text to token ids, as the model's tokenizer writes it in the middle of a text; None where that is not known."""
+        return self._encode
+
     def start(self) -> State:
         """The state of the empty text."""
         automaton = self.core.automaton

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmqlc.backends.base import Level, Logits, Session, SessionUsage, Tokenizer, Vocabulary
+from lmqlc.compiler.masks.likeliest import Likeliest, Step, TextTree
 from lmqlc.testing.cassettes import CassetteMismatch, Piece, RecordedHole, Recording
 from lmqlc.testing.recording import chat_key, written
 
@@ -103,6 +104,32 @@ class ReplaySession:
         if row is None or len(row) != len(sequence) - start:
             raise CassetteMismatch(f"the program asks how likely {_tail(key[1])} is after {_tail(key[0])}, which was not recorded")
         return np.array(row, dtype=np.float64)
+
+    def recalled(self, prompt: Sequence[int], tree: TextTree) -> Likeliest:
+        """The text that a hole had which may have few. Raises CassetteMismatch where it may have it no more."""
+        before = written(self._tokenizer.vocabulary, prompt) + tree.heal
+        for hole in self._recording.holes:
+            steps = self._steps(hole, tree) if hole.prompt + hole.healed == before else None
+            if steps is not None:
+                return Likeliest(steps, math.fsum(step.logprob for step in steps))
+        raise CassetteMismatch(f"the recorded answer is not allowed any more after {_tail(before)}")
+
+    def _steps(self, hole: RecordedHole, tree: TextTree) -> tuple[Step, ...] | None:
+        """The tokens of a hole's text, None where it is none of a tree. What ended the hole is no part of it.
+
+        Where a recorded first token covers more of the prompt than one does here, the text is cut afresh."""
+        for end in range(len(hole.tokens), -1, -1):
+            text = b"".join(piece or b"" for piece, _ in hole.tokens[:end])[len(hole.healed) :]
+            ids = tree.spelled.get(tree.heal + text)
+            if ids is None or text.decode().removeprefix(" ") != hole.text.removeprefix(" "):
+                continue
+            if tree.heal == hole.healed:
+                said = [(self._tokenizer.id_of(piece), logprob) for piece, logprob in hole.tokens[:end]]
+            else:
+                whole = math.fsum(logprob for _, logprob in hole.tokens[:end])
+                said = [(token, 0.0 if place else whole) for place, token in enumerate(ids)]
+            return tuple(Step(token, logprob, logprob == 0.0) for token, logprob in said)
+        return None
 
     async def close(self) -> None:
         return None

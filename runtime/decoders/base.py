@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -17,10 +17,25 @@ from lmqlc.runtime.distribution import By, checked_by
 from lmqlc.runtime.results import TokenResult
 
 if TYPE_CHECKING:
+    from lmqlc.compiler.masks.likeliest import Likeliest, TextTree
     from lmqlc.runtime.search import Branch, Search
 
-Ask = Callable[[Sequence[int]], Awaitable[Logits]]
-"""Next-token logits `float32[V]` after an id sequence."""
+
+class Ask(Protocol):
+    """How a decoder asks the model."""
+
+    async def __call__(self, sequence: Sequence[int]) -> Logits:
+        """Next-token logits `float32[V]` after an id sequence."""
+        ...
+
+    async def after(self, prompt: Sequence[int], tails: Sequence[Sequence[int]]) -> Logits:
+        """Next-token logits `float32[n, V]` after a prompt with each of some tails."""
+        ...
+
+    def recalled(self, prompt: Sequence[int], tree: TextTree) -> Likeliest | None:
+        """The text of a hole where it is known already; None where the model is to be asked."""
+        ...
+
 
 Told = Callable[[TokenResult], Awaitable[None]]
 """Told about every token as soon as it is decoded."""
@@ -41,6 +56,8 @@ class BaseDecoder:
     name = ""
     takes: tuple[str, ...] = ()
     default_n = 1
+    exact = False
+    """Holes that few texts may fill get the likeliest of them (`lmqlc.compiler.masks.likeliest`)."""
     searches = False
     """It grows a tree of branches in `search`, and fills no hole by itself."""
 
@@ -81,6 +98,8 @@ class BaseDecoder:
 
     async def fill(self, hole: HoleRun, prompt: Sequence[int], ask: Ask, told: Told, random: np.random.Generator) -> None:
         """Decode a hole to its end after the ids of the prompt."""
+        if self.exact and await self._fill_likeliest(hole, prompt, ask, told):
+            return
         while hole.reason is None:
             forced = hole.forced()
             if forced:
@@ -90,6 +109,25 @@ class BaseDecoder:
             logits = await ask(sequence)
             token = self.choose(hole, self.sampling.penalised(logits, sequence), random)
             await told(hole.push(token, logprob(logits, token)))
+
+    async def _fill_likeliest(self, hole: HoleRun, prompt: Sequence[int], ask: Ask, told: Told) -> bool:
+        """Fill a hole with the likeliest of its texts; False where they are not few, or the search for it was given up."""
+        from lmqlc.compiler.masks.likeliest import Search, text_tree, write
+
+        tree = text_tree(hole)
+        if tree is None:
+            return False
+        found = ask.recalled(prompt, tree)
+        search = Search(hole, tree, prompt, self.sampling, fast_forward=self.fast_forward).run()
+        try:
+            tails = next(search) if found is None else []
+            while found is None:
+                tails = search.send(await ask.after(prompt, tails))
+        except StopIteration as end:
+            found = end.value
+        for token in write(hole, found) if found is not None else ():
+            await told(token)
+        return found is not None
 
     async def search(self, search: Search, live: list[Branch]) -> list[Branch]:
         """The branches that are the run's results, best first, all of them finished; `live` is the first branch, at its first hole or

@@ -24,6 +24,7 @@ class Decoder(BaseDecoder):
             top_p=self.number("top_p", 1.0, above=0.0),
             min_p=self.number("min_p", 0.0),
         )
+        self.exact = self.sampling.temperature == 0
         if self.sampling.temperature < 0:
             raise self._bad("temperature", self.sampling.temperature, "a number of at least 0")
         for key, value in (("top_p", self.sampling.top_p), ("min_p", self.sampling.min_p)):

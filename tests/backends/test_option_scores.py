@@ -115,3 +115,26 @@ def test_longest_beginnings_leave_out_what_begins_another() -> None:
     assert longest_beginnings(OPTIONS) == [(9, 10, 11), (20,), (30, 31, 32, 33)]
     assert longest_beginnings([(1, 2, 3), (1, 2), (1, 5, 6)]) == [(1, 2), (1, 5)]
     assert longest_beginnings([(1,), ()]) == []
+
+
+TAILS = [(9,), (), (9, 10, 11, 12), (9, 10, 13), (20, 21), (30, 31, 32, 33, 34), (9, 10)]
+
+
+@pytest.mark.parametrize("first", [[()], [(9,), (9, 10)], TAILS])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2", "neox", "mistral", "mamba"])
+def test_logits_after_tails_are_those_one_by_one(checkpoints: Path, name: str, first: list[tuple[int, ...]]) -> None:
+    prompt = [*range(5, 40)]  # longer than the sliding window of some
+
+    async def asked() -> tuple[Any, int, Any]:
+        session = await opened(checkpoints, name).open()
+        await session.logits_after(prompt, first)
+        before = session.usage.forward_passes
+        tails = [tail for tail in TAILS if tail or first == TAILS]
+        together = await session.logits_after(prompt, tails)
+        passes = session.usage.forward_passes - before
+        return together, passes, np.concatenate([await session.logits([[*prompt, *tail]]) for tail in tails])
+
+    together, passes, alone = asyncio.run(asked())
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert passes <= {"gpt2": 1, "llama": 1, "qwen2": 1, "neox": 2, "mistral": 1 + (first != [()])}.get(name, 99)

@@ -78,8 +78,7 @@ def compare(seed: int) -> int:
     rng = random.Random(seed)
     formula, prompt = rng.choice(FORMULAS), rng.choice(PROMPTS)
     options: dict[str, Any] = {"token_healing": rng.random() < 0.7, "max_tokens": rng.choice([None, None, 30, 60])}
-    if rng.random() < 0.5:
-        options |= {"decoder": "sample", "seed": seed, "temperature": 0.8}
+    options |= {"decoder": "sample", "seed": seed, "temperature": 0.8} if rng.random() < 0.5 else {"greedy": True}
     try:
         fast, calls = run(seed, formula, prompt, **options)
     except UnsatisfiableConstraint as error:  # a budget that no text fits

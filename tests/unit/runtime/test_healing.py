@@ -97,7 +97,7 @@ def test_counts_see_the_text_alone() -> None:
 def test_usage_by_hand() -> None:
     """Positions and calls of a scripted model that forgets nothing: X is put back and ends, the rest is written, Y is chosen."""
     model = scripted("zz", "7")
-    result: Any = lmqlc.run_sync("'Q [X]! 1[Y]' where len(X) == 2 and REGEX(Y, '[0-9]-the end')", model=model)
+    result: Any = lmqlc.run_sync("'Q [X]! 1[Y]' where len(X) == 2 and REGEX(Y, '[0-9]-the end')", model=model, greedy=True)
     x, y = result.holes
     assert [token.text for token in x.tokens] == [" ", "z", "z"]
     forced = [token for token in y.tokens if token.forced]
