@@ -10,7 +10,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from lmqlc.backends.base import Logits, ModelSpec, Progress, SessionUsage, Vocab
 from lmqlc.backends.elsewhere import ModelElsewhere
 from lmqlc.backends.works import HoleWork
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.masks.canonical import InText
 from lmqlc.compiler.masks.core import core_of
 from lmqlc.compiler.masks.heal import taken_back
 from lmqlc.compiler.masks.hole import HoleRun, TokenResult
@@ -112,8 +112,8 @@ class LmtpSession:
         constraint: TokenConstraint | None = None
         phrases: Sequence[StopPhrase] = ()
         if isinstance(language, TextAutomaton):
-            encode = partial(tokenizer.encode, first=False)
-            linked = finished(core_of(language, vocabulary), max_tokens=None, follow=request.follow, encode=encode, named=vocabulary.named)
+            core, encode = core_of(language, vocabulary), InText(tokenizer)
+            linked = finished(core, max_tokens=None, follow=request.follow, encode=encode, named=vocabulary.named)
             constraint, phrases = linked.within(request.budget.tokens).require(heal.text), language.phrases
         hole = HoleRun(request.name, vocabulary, constraint, request.budget, phrases, heal.text)
         hole.exact = request.exact and is_empty(hole)

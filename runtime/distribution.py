@@ -19,8 +19,8 @@ from typing import Literal
 
 from lmqlc.backends.base import ScoresOptions, Session, Tokenizer
 from lmqlc.backends.text import ScoresTexts, TextPrompt, TextSession, TextToken
+from lmqlc.compiler.masks.canonical import InText, encoded_behind
 from lmqlc.compiler.masks.heal import covering
-from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.grammar.errors import ContextOverflow, LmqlError, UnsupportedConstraint
 from lmqlc.runtime.results import TokenResult
 
@@ -154,10 +154,7 @@ def _healed(tokenizer: Tokenizer, start: Start, texts: Sequence[str]) -> list[li
     if not start.taken:
         return [[] for _ in texts]
 
-    def encode(text: str) -> list[int]:
-        return tokenizer.encode(text, first=False)
-
-    whole = tokenizer.vocabulary.tokens
+    encode, whole = InText(tokenizer), tokenizer.vocabulary.tokens
     joined = (encoded_behind(encode, tokenizer.vocabulary, start.heal, text.encode()) for text in texts)
     return [ids if ids and len(whole[ids[0]]) > len(start.heal) else [] for ids in joined]
 

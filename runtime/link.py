@@ -12,7 +12,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
@@ -165,10 +164,11 @@ def _linked(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> Linke
 
 
 def _link(constraint: Constraint, tokenizer: Tokenizer, place: Place) -> LinkedHole:
+    from lmqlc.compiler.masks.canonical import InText
     from lmqlc.compiler.masks.compose import compose, is_regular
     from lmqlc.compiler.masks.token_automaton import finished
 
-    encode = partial(tokenizer.encode, first=False)
+    encode = InText(tokenizer)
     if is_regular(constraint):
         core = _core(constraint, tokenizer.vocabulary, place)
         linked = finished(core, max_tokens=None, follow=place.follow, encode=encode, named=tokenizer.vocabulary.named)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lmqlc.backends.base import Tokenizer, Vocabulary
@@ -56,12 +55,13 @@ class StoredAutomata:
 
     def linked(self, hole: HoleIR, tokenizer: Tokenizer, place: Place) -> LinkedHole | None:
         """The hole's constraint, None where the artifact has none for this tokenizer. Raises ArtifactError for damaged arrays."""
+        from lmqlc.compiler.masks.canonical import InText
         from lmqlc.compiler.masks.token_automaton import finished
 
         core = self._core(_prefix(hole.index, place.leading_space, tokenizer.vocabulary), tokenizer.vocabulary)
         if core is None:
             return None
-        linked = finished(core, max_tokens=None, follow=place.follow, encode=partial(tokenizer.encode, first=False))
+        linked = finished(core, max_tokens=None, follow=place.follow, encode=InText(tokenizer))
         return LinkedHole(linked, core.automaton.phrases, longest=core.longest).within(place.budget, place.before)
 
     def _core(self, prefix: str, vocabulary: Vocabulary) -> Core | None:

@@ -259,6 +259,10 @@ class TokenClasses:
         """The block that holds a state."""
         return self._blocks[state // self._size] or self._build(state)
 
+    def built(self, state: int) -> ClassBlock | None:
+        """The block that holds a state, if it was built."""
+        return self._blocks[state // self._size]
+
     def _build(self, state: int) -> ClassBlock:
         with self._lock:
             at = state // self._size

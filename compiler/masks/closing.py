@@ -73,7 +73,7 @@ class Closing:
 
     def _leads_to_a_text(self, q: int, count: int, room: int) -> bool:
         """Some token makes another valid text: nearly always so where a text may end, and cheap to see."""
-        moment, block = self._horizon.moment(count), self.core.classes.block(q)
+        moment, block = self._horizon.moment(count, q), self.core.classes.block(q)
         need, most = self._table.need(q, moment)
         key = (q, moment.number, min(room, max(most, self.core.index.max_chars)) if self.core.steps.counts_chars else 0)
         found = self._open.get(key)
@@ -150,7 +150,7 @@ class Closing:
         pending, seen, looked = [start], {start}, 0
         while pending:
             place = pending.pop()
-            moment = horizon.moment(place.count)
+            moment = horizon.moment(place.count, place.q)
             if moment.finish is None:
                 continue
             walk = _Walk(self, place, moment)

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -25,15 +27,16 @@ import numpy.typing as npt
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.automata.problems import unsatisfiable
+from lmqlc.compiler.masks.canonical import Writing, certain, numbers_of
 from lmqlc.compiler.masks.combine_step import Known, Parts, State, Stepper, dead_end, ended
 from lmqlc.compiler.masks.core import agrees, following
 from lmqlc.compiler.masks.custom import CustomAtom
+from lmqlc.compiler.masks.forced import common_beginning, whole_beginning
 from lmqlc.compiler.masks.forms import allows, pack, unpack, words
 from lmqlc.compiler.masks.heal import begins_longer
-from lmqlc.compiler.masks.interface import Bits, Ids
+from lmqlc.compiler.masks.interface import NOTHING, Before, Bits, Ids
 from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.residues import Residue, counts_tokens, within_budget
-from lmqlc.compiler.masks.token_automaton import encoded_behind
 from lmqlc.compiler.masks.trie import vocabulary_index
 from lmqlc.grammar.errors import ConstraintViolated
 
@@ -235,42 +238,64 @@ class Combination:
         """Whether a token of the text that follows has ended the text."""
         return cast(State, state).followed
 
-    def forced(self, state: Any, before: bytes = b"") -> list[int]:
-        """The tokens of the text that one grammar leaves no choice about, as the tokenizer writes it; empty where the budget, a count of
-        tokens, a stop or another possibility is near."""
-        encode = self._parts.encode
-        if encode is None or state.cut is not None or self._parts.stops or self.is_final(state):
+    def forced(self, state: Any, before: Before = NOTHING) -> list[int]:
+        """The tokens that are certain; none where the budget or a count of tokens makes it matter which they are, or a stop may come."""
+        parts = self._parts
+        if parts.encode is None or state.cut is not None or parts.stops or self._counts_tokens or self.is_final(state):
             return []
-        text = self._forced_text(state)
-        left = None if self._parts.max_tokens is None else self._parts.max_tokens - state.taken
-        if not text or (left is not None and left <= len(text.encode())):
+        text = self._text_without_choice(state)
+        end = self._stepper.read(state, text)
+        if end is None:
             return []
-        ids, at = encoded_behind(encode, self.vocabulary, before, text.encode()), cast(State | None, state)
+        left = None if parts.max_tokens is None else parts.max_tokens - state.taken
+        writing, whole = Writing(parts.encode, self.vocabulary, before), self.is_closed(end)
+        if not whole and left is not None and left <= len(text):
+            return []
+        ids = writing.ids(text) or []
+        if not whole:
+            ids = ids[: certain(writing, text, ids, _After(self, end, parts.follow))]
+        return ids if self._fit(state, ids, before) else []
+
+    def _fit(self, state: State, ids: list[int], before: Before) -> bool:
+        """Whether some tokens may be written one after the other."""
+        at: State | None = state
         for place, token_id in enumerate(ids):
-            if at is not None:  # what is forced leads nowhere else: nothing needs to be looked ahead
-                at = self._stepper.after(at, token_id) if place or not before else self._begin(at, token_id, len(before))
-        return [] if at is None or at.text != state.text + text.encode() else ids
+            if at is None or at.cut is not None:
+                return False
+            skip = len(before.text) if before.healed and not place else 0
+            if len(self.vocabulary.tokens[token_id]) > skip:  # what is forced leads nowhere else: nothing needs to be looked ahead
+                at = self._stepper.after(at, token_id, skip)
+        return at is not None
 
-    def _begin(self, state: State, token_id: int, skip: int) -> State | None:
-        return state if len(self.vocabulary.tokens[token_id]) == skip else self.enter(state, token_id, skip)
+    @cached_property
+    def _counts_tokens(self) -> bool:
+        return any(counts_tokens(residue.formula) for residue in self._residues)
 
-    def _forced_text(self, state: State) -> str:
-        """Whole characters that every option leaves no choice about."""
-        options = [
-            (residue, option)
-            for residue, inner in zip(self._residues, state.tokens, strict=True)
-            for option in (residue.options if inner is not None else ())
-            if all(state.alive[i] for i in option)
-        ]
-        if len(options) != 1 or any(counts_tokens(residue.formula) for residue in self._residues):
-            return ""
-        found = max((self._atoms[i].forced(self._stepper.seen(state.text)) for i in options[0][1]), key=len, default=b"")
-        for end in range(len(found), max(len(found) - 4, 0), -1):
-            try:
-                return found[:end].decode("utf-8")
-            except UnicodeDecodeError:
+    def _text_without_choice(self, state: State) -> bytes:
+        """Whole characters with which every legal text goes on."""
+        common: bytes | None = None
+        for residue, inner in zip(self._residues, state.tokens, strict=True):
+            if inner is None:
                 continue
-        return ""
+            for option in self._options(state, residue):
+                seen = self._stepper.seen(state.text)
+                texts = [residue.forced(inner), *(self._atoms[i].forced(seen) for i in option)]
+                longest = max(texts, key=len)
+                common = longest if common is None else common_beginning(common, longest)
+        return whole_beginning(common or b"")
+
+    def _options(self, state: State, residue: Residue) -> list[frozenset[int]]:
+        return [option for option in residue.options if all(state.alive[i] for i in option)]
+
+    def may_follow(self, state: State, data: bytes) -> bool:
+        """Whether the text may go on with some bytes, as far as residues and engines know; Python functions are not asked."""
+        seen = self._stepper.seen(state.text + data)
+        for residue, inner in zip(self._residues, state.tokens, strict=True):
+            if inner is not None and residue.read(inner, data) is not None:
+                for option in self._options(state, residue):
+                    if all(self._atoms[i].alive(seen) for i in option - self._functions):
+                        return True
+        return False
 
     # --- what may come next
 
@@ -323,7 +348,7 @@ class Combination:
                         bits &= engines[i]
                     yield Choice(number, bits, option & self._functions)
 
-    def _open(self, state: State) -> Bits:
+    def open_tokens(self, state: State) -> Bits:
         """Tokens that residues and engines allow, before any Python function is asked."""
         joined = np.zeros(words(self._width), np.uint32)
         for choice in self._choices(state):
@@ -331,7 +356,7 @@ class Combination:
         return joined
 
     def _ask_all(self, state: State, flags: npt.NDArray[np.bool_]) -> None:
-        for token_id in {*np.flatnonzero(unpack(self._open(state), self._width)).tolist(), *self._stop_candidates(state)}:
+        for token_id in {*np.flatnonzero(unpack(self.open_tokens(state), self._width)).tolist(), *self._stop_candidates(state)}:
             flags[token_id] = self._stepper.after(state, token_id) is not None
 
     def _add_choice(self, state: State, choice: Choice, flags: npt.NDArray[np.bool_]) -> None:
@@ -377,7 +402,7 @@ class Combination:
 
     def _is_narrow(self, state: State) -> bool:
         """Whether few enough tokens are open here to look one ahead."""
-        return not self._parts.stops and int(np.bitwise_count(self._open(state)).sum()) <= NARROW
+        return not self._parts.stops and int(np.bitwise_count(self.open_tokens(state)).sum()) <= NARROW
 
     def _goes_on(self, state: State) -> bool:
         """The text is valid as it is, or some token can follow; taken to be so where finding out would take long, or an engine fails."""
@@ -388,9 +413,50 @@ class Combination:
     def _can_end_or_follow(self, state: State) -> bool:
         if self.is_final(state):
             return True
-        ids: Ids = np.flatnonzero(unpack(self._open(state), self._width))
+        ids: Ids = np.flatnonzero(unpack(self.open_tokens(state), self._width))
         if self._parts.stops:
             return len(ids) > 0 or any(self._stepper.after(state, i) is not None for i in self._stop_candidates(state)[:TRIED])
         if not any(state.alive[i] for i in self._functions) or len(ids) > TRIED:
             return len(ids) > 0
         return any(self._stepper.after(state, i) is not None for i in ids.tolist())
+
+
+TRIES = 64
+"""Beginnings of tokens that engines are asked about; past that, some token is taken to be possible."""
+
+
+class _After:
+    """What may come after a known text. What single tokens say is read from the mask there; engines are asked little more."""
+
+    def __init__(self, combination: Combination, end: State, follow: str) -> None:
+        self._combination = combination
+        self._end = end
+        self._numbers = numbers_of(combination.vocabulary)
+        self._open = unpack(combination.open_tokens(end), len(combination.vocabulary))
+        self.follow = follow if combination.is_final(end) else ""
+
+    def goes_on(self, data: bytes) -> bool:
+        if self._dead(data):
+            return False
+        one_character = len(data) == 1 or data[0] >= 0x80
+        return data in self._numbers or one_character or self._combination.may_follow(self._end, data)
+
+    def _dead(self, data: bytes) -> int:
+        """How many of the bytes make a token that may not come; 0 for none."""
+        sizes = range(1, len(data) + 1)
+        return next((size for size in sizes if (i := self._numbers.get(data[:size])) is not None and not self._open[i]), 0)
+
+    def takes(self, ids: Ids, skip: int) -> bool:
+        """Tokens in the order of their bytes are asked about, those with a beginning that is not legal left out together."""
+        tokens, order = self._combination.vocabulary.tokens, ids.tolist()
+        at, tries = 0, 0
+        while at < len(order) and tries <= TRIES:
+            rest = tokens[order[at]][skip:]
+            dead = self._dead(rest)
+            if not dead:
+                if rest in self._numbers or self._combination.may_follow(self._end, rest):
+                    return True
+                tries, dead = tries + 1, len(rest)
+            beginning = rest[:dead]
+            at = bisect_right(order, beginning, at, key=lambda i: tokens[i][skip : skip + len(beginning)])
+        return at < len(order)

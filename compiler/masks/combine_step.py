@@ -5,7 +5,6 @@ See `combine` for what a combination means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,13 +13,13 @@ import numpy as np
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.atoms import TextAtom
+from lmqlc.compiler.masks.canonical import Encode
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.phrases import PhraseSearch, Thread
 from lmqlc.compiler.masks.residues import Residue, Residues
 from lmqlc.compiler.masks.token_automaton import State as Inner
 from lmqlc.grammar.source import Span
 
-Encode = Callable[[str], list[int]]
 Known = dict[bytes, bool]
 """Whether a text with some first bytes of a token is valid; shared while many tokens are asked about at one state."""
 
@@ -91,6 +90,14 @@ class Stepper:
     def after(self, state: State, token_id: int, skip: int = 0) -> State | None:
         """The state after a token that adds text, None where it cannot. skip: its first bytes that are the prompt's and are not read."""
         token = self._tokens[token_id][skip:]
+        return self._read(state, token, None if skip else token_id)
+
+    def read(self, state: State, text: bytes) -> State | None:
+        """The state after some bytes, read as one token."""
+        return self._read(state, text, None)
+
+    def _read(self, state: State, token: bytes, token_id: int | None) -> State | None:
+        """The state after the bytes of a token; token_id: where they are all of it."""
         if not token or self.spent(state):
             return None
         threads: tuple[Thread, ...] = ()
@@ -99,7 +106,7 @@ class Stepper:
             if cut is not None:
                 return ended(len(state.text) + len(token) - cut)
         inner = tuple(
-            None if inner is None else residue.enter(inner, token_id, skip) if skip else residue.advance(inner, token_id)
+            None if inner is None else residue.read(inner, token) if token_id is None else residue.advance(inner, token_id)
             for residue, inner in zip(self.residues, state.tokens, strict=True)
         )
         text = state.text + token

@@ -17,8 +17,9 @@ from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import BAD_TYPE, error
 from lmqlc.compiler.masks.atoms import TextAtom
+from lmqlc.compiler.masks.canonical import Encode
 from lmqlc.compiler.masks.combine import Combination
-from lmqlc.compiler.masks.combine_step import Encode, Parts
+from lmqlc.compiler.masks.combine_step import Parts
 from lmqlc.compiler.masks.core import core_of
 from lmqlc.compiler.masks.custom import CustomAtom
 from lmqlc.compiler.masks.cuts import special_ends

@@ -10,6 +10,7 @@ import hashlib
 import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from lmqlc.compiler.automata.longest import longest_text
 from lmqlc.compiler.masks.classes import ClassBlock, TokenClasses
 from lmqlc.compiler.masks.counters import FOREVER, Costs, Finish, KnownCosts, Moment
 from lmqlc.compiler.masks.few_texts import FewTexts, Many, few_texts
-from lmqlc.compiler.masks.forced import forced_bytes
+from lmqlc.compiler.masks.forced import ForcedText
 from lmqlc.compiler.masks.forms import Mask, MaskPool, words
 from lmqlc.compiler.masks.interface import Bits, Ids
 from lmqlc.compiler.masks.steps import Steps, values_of
@@ -70,7 +71,8 @@ class Core:
         spelled = known is None and self._spelled()
         self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=None if known is None else known.costs)
         self._tables: OrderedDict[tuple[str, frozenset[int]], MaskTable] = OrderedDict()
-        self._forced: dict[tuple[int, int], bytes] = {}
+        self.written: OrderedDict[Hashable, list[int]] = OrderedDict()
+        """The ids of forced texts that are certain, by what they depend on."""
 
     @property
     def nbytes(self) -> int:
@@ -92,14 +94,10 @@ class Core:
         """The most tokens that a text may take, None where texts have no bound; see `longest_text`."""
         return longest_text(self.automaton) if self.known is None else self.known.longest
 
-    def forced(self, q: int, room: int) -> bytes:
-        """The text after a state that leaves no choice, where counts of tokens do not matter."""
-        text = self._forced.get((q, room))
-        if text is None:
-            if len(self._forced) >= _STATES:
-                self._forced.clear()
-            text = self._forced[q, room] = forced_bytes(self.steps, self.costs.by_bytes[0], q, room)
-        return text
+    @cached_property
+    def forced(self) -> ForcedText:
+        """The texts that leave no choice, where counts of tokens do not matter."""
+        return ForcedText(self.steps, self.costs.by_bytes[0])
 
     @cached_property
     def texts(self) -> FewTexts | Many:

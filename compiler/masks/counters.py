@@ -214,6 +214,28 @@ class Costs:
         """Code points and bytes (int32[width] each) of the cheapest way to finish in the last region, whatever the tokens."""
         return byte_costs(self._steps, self._last, self.terminal(self._last))
 
+    @cached_property
+    def farthest(self) -> Finish:
+        """int32[width], the most bytes that the cheapest way to finish takes from a value, or from any that can be reached from it; in the
+        last region."""
+        chars, count = self.by_bytes
+        return _most_ahead(_edges_back(self._steps, self._last), count, chars < FOREVER)
+
+
+def _most_ahead(back: tuple[_Edges, _Edges], numbers: Finish, live: npt.NDArray[np.bool_]) -> Finish:
+    """int32[width], the greatest number of all live places that can be reached from a place, itself among them; -1 where there is none."""
+    found = np.full(len(numbers), -1, np.int32)
+    order = np.flatnonzero(live)[np.argsort(-numbers[live], kind="stable")]
+    cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+    for places in np.split(order, cuts):
+        number, places = numbers[places[0]] if len(places) else 0, places[found[places] < 0]
+        while len(places):
+            found[places] = number
+            before = np.concatenate([edges.into(places) for edges in back])
+            before = before[found[before] < 0]
+            places = np.unique(before) if len(before) > 1 else before
+    return found
+
 
 def byte_costs(steps: Steps, region: int, terminal: Finish) -> tuple[Finish, Finish]:
     """Code points, and bytes, of the cheapest way to finish from every value, reading bytes within one region of token counts.
@@ -333,19 +355,40 @@ class Horizon:
         """Counts are kept up to this; with no budget, all beyond are the same moment."""
         self._moments: dict[int, Moment] = {}
 
-    def moment(self, count: int) -> Moment:
-        """The moment after `count` tokens."""
+    def moment(self, count: int, q: int) -> Moment:
+        """The moment after `count` tokens, for a state that was reached with them."""
         moment = self._moments.get(count)
         if moment is None:
+            if self._plenty(count, q):
+                return self._free
             finish = self._costs.after(count + 1, self._budget)
             moment = self._moments[count] = self._costs.moment(self._steps.region(count), self._steps.pair(count), finish)
         return moment
 
-    def indifferent(self, count: int) -> bool:
-        """Whether neither the count of tokens nor the budget restricts what may follow."""
+    @cached_property
+    def _free(self) -> Moment:
+        """The moment without a bound on tokens."""
+        top = self._costs.top
+        return self._costs.moment(self._steps.region(top), self._steps.pair(top), self._costs.unlimited())
+
+    @property
+    def settled(self) -> int:
+        """The count of tokens from which on it restricts nothing."""
+        return self._costs.top
+
+    def _plenty(self, count: int, q: int) -> bool:
+        """Whether the budget is a bound, but none that matters after a state: every text that can come fits byte by byte."""
+        costs = self._costs
+        if self._budget is None or count < costs.top or costs.bytes_needed is None:
+            return False
+        left = self._budget - count - 1
+        return 0 <= left < costs.bytes_needed and left >= int(costs.farthest[q])
+
+    def indifferent(self, count: int, q: int) -> bool:
+        """Whether neither the count of tokens nor the budget restricts what may follow a state."""
         if count < self._costs.top or (self._budget is not None and count >= self._budget):
             return False
-        return self._costs.after(count + 1, self._budget) is self._costs.unlimited()
+        return self._plenty(count, q) or self._costs.after(count + 1, self._budget) is self._costs.unlimited()
 
     def now(self, count: int) -> Finish | None:
         """Costs at a count that has been reached; None past the budget."""

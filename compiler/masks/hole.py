@@ -17,8 +17,11 @@ from lmqlc.backends.base import Logits, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.forms import apply
 from lmqlc.compiler.masks.heal import Healing, healing
-from lmqlc.compiler.masks.interface import State, TokenConstraint
+from lmqlc.compiler.masks.interface import Before, State, TokenConstraint
 from lmqlc.grammar.errors import ConstraintViolated
+
+_BEHIND = 4
+"""Tokens that a forced text is tokenised with."""
 
 FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "cut", "distribution", "replaced", "query"]
 """How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own `max_tokens`, the tokens that it has
@@ -106,7 +109,8 @@ class HoleRun:
         self._own = 0  # bytes at the start of the written text that are the prompt's
         self._put_back = 0  # tokens that are nothing but those
         self._healing: Healing | None = None
-        self._planned: tuple[int, ...] = ()  # forced tokens that are still to be written
+        self._planned: list[int] = []  # forced tokens; those from `_next` on are still to be written
+        self._next = 0
         self._settle()
         if heal and self.reason is None:
             self._healing = healing(vocabulary, constraint, self._state, heal)
@@ -190,25 +194,27 @@ class HoleRun:
         taken, at once or one by one, so that a text is written as the tokenizer writes it whole."""
         if self.constraint is None or self.reason is not None:
             return []
-        if not self._planned:
-            self._planned = tuple(self._forced(self.constraint))
-        return list(self._planned)
+        if self._next == len(self._planned):
+            self._planned, self._next = self.constraint.forced(self._state, self._before())[: self.left], 0
+            if self._healing is not None and not all(map(self._healing.allows, self._planned[:1])):
+                self._planned = []
+        return self._planned[self._next :]
 
-    def _forced(self, constraint: TokenConstraint) -> list[int]:
-        if self._healing is None:
-            return list(constraint.forced(self._state))[: self.left]
-        whole = constraint.forced(self._state, self._healing.text)
-        if whole:
-            return list(whole)
-        ids = list(constraint.forced(self._state))  # the tokenizer parts where the prompt ends
-        return [int(self._healing.exact[0]), *ids] if ids and len(self._healing.exact) else []
+    def _before(self) -> Before:
+        """What a forced text stands behind."""
+        if self._healing is not None:
+            return Before(self._healing.text, healed=True)
+        return Before(b"".join(self.vocabulary.tokens[i] for i in self._ids[-_BEHIND:]))
 
     def push(self, token_id: int, logprob: float, *, forced: bool = False) -> TokenResult:
         """Take a legal token. Sets `reason` where it ends the hole."""
         text = self.vocabulary.tokens[token_id].decode("utf-8", "replace")
         token = TokenResult(token_id, text, logprob, forced)
         self.tokens.append(token)
-        self._planned = self._planned[1:] if self._planned[:1] == (token_id,) else ()
+        if self._next < len(self._planned) and self._planned[self._next] == token_id:
+            self._next += 1
+        else:
+            self._planned, self._next = [], 0
         if token_id in self.vocabulary.eos_ids:
             self.reason = "eos"
             return token

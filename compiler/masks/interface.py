@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
@@ -11,6 +12,21 @@ import numpy.typing as npt
 State = Hashable
 Bits = npt.NDArray[np.uint32]
 Ids = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What stands directly before a place of a hole, so that a text is tokenised as it would be there.
+
+    text: the end of what was written: of the hole's own tokens, which stay; or, where healed, the end of the prompt, which the first token
+    must begin with.
+    """
+
+    text: bytes = b""
+    healed: bool = False
+
+
+NOTHING = Before()
 
 
 class TokenConstraint(Protocol):
@@ -75,11 +91,9 @@ class TokenConstraint(Protocol):
         """The text is valid and no continuation gives another text: decoding ends without a model call."""
         ...
 
-    def forced(self, state: State, before: bytes = b"") -> list[int]:
-        """The tokens, canonically chosen, of the longest text that the constraint leaves no choice about; often empty.
-
-        before: the end of the prompt, to be tokenised with the text; where its bytes are not those of the first token's beginning, no
-        tokens are given."""
+    def forced(self, state: State, before: Before = NOTHING) -> list[int]:
+        """Tokens that are written without asking: those with which the tokenizer begins every legal continuation (see `canonical`), all of
+        them where there is but one; often none."""
         ...
 
     def stopped(self, state: State) -> int | None:

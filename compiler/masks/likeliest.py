@@ -17,7 +17,6 @@ from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from heapq import heappop, heappush
 from typing import Protocol, runtime_checkable
 
@@ -25,10 +24,11 @@ import numpy as np
 
 from lmqlc.backends.base import Logits, Vocabulary
 from lmqlc.backends.choice import Sampling
+from lmqlc.compiler.masks.canonical import Encode, encoded_behind
 from lmqlc.compiler.masks.few_texts import FewTexts
 from lmqlc.compiler.masks.hole import HoleRun, TokenResult
 from lmqlc.compiler.masks.interface import Ids
-from lmqlc.compiler.masks.token_automaton import Encode, TokenAutomaton, encoded_behind
+from lmqlc.compiler.masks.token_automaton import TokenAutomaton
 from lmqlc.compiler.masks.trie import vocabulary_index
 
 MOST_JUDGED = 4096
@@ -138,24 +138,23 @@ def is_empty(hole: HoleRun) -> bool:
 
 _KEPT_NODES = 1 << 18
 _lock = threading.Lock()
-_trees: OrderedDict[tuple[int, int, bytes], tuple[object, object, TextTree | None]] = OrderedDict()
-"""Trees by the identities of cores and tokenizers, which they keep alive, and by what was taken back."""
+_trees: OrderedDict[tuple[int, Encode, bytes], tuple[object, TextTree | None]] = OrderedDict()
+"""Trees by the identities of cores, which they keep alive, by tokenizers, and by what was taken back."""
 
 
 def _kept_tree(constraint: TokenAutomaton, encode: Encode, heal: bytes) -> TextTree | None:
-    owner = getattr(encode.func if isinstance(encode, partial) else encode, "__self__", encode)
-    key = id(constraint.core), id(owner), heal
+    key = id(constraint.core), encode, heal
     with _lock:
         found = _trees.get(key)
         if found is not None:
             _trees.move_to_end(key)
-            return found[2]
+            return found[1]
     tree = _grown(constraint, encode, heal)
     with _lock:
-        _trees[key] = constraint.core, owner, tree
-        size = sum(1 if kept is None else kept.size for _, _, kept in _trees.values())
+        _trees[key] = constraint.core, tree
+        size = sum(1 if kept is None else kept.size for _, kept in _trees.values())
         while size > _KEPT_NODES and len(_trees) > 1:
-            _, (_, _, dropped) = _trees.popitem(last=False)
+            _, (_, dropped) = _trees.popitem(last=False)
             size -= 1 if dropped is None else dropped.size
     return tree
 

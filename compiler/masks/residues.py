@@ -67,6 +67,11 @@ class Residue(RegularResidue):
         lost = self.tokens.leads_to(state, self._unsettled) if self._has_stops else None
         return bits if lost is None else bits & ~pack(lost)
 
+    def forced(self, state: State) -> bytes:
+        """The text without a choice after a state; for automata that count no tokens, and have no stops."""
+        walk = self.tokens.core.forced.after(state[0], state[2])
+        return walk.data
+
     @cached_property
     def _unsettled(self) -> npt.NDArray[np.bool_]:
         """By state: no text goes on from there without the stop that did not come."""
@@ -76,9 +81,9 @@ class Residue(RegularResidue):
     def _has_stops(self) -> bool:
         return bool(self.tokens.core.automaton.stops.any()) or bool(self._unsettled.any())
 
-    def enter(self, state: State, token_id: int, skip: int) -> State | None:
-        """The state after a first token whose first `skip` bytes are the prompt's."""
-        return self._settled(self.tokens.enter(state, token_id, skip))
+    def read(self, state: State, text: bytes) -> State | None:
+        """The state after some bytes, read as one token."""
+        return self._settled(self.tokens.read(state, text))
 
     def _settled(self, after: State | None) -> State | None:
         if after is None or after[0] == ENDED:

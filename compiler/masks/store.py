@@ -19,13 +19,14 @@ import numpy as np
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.masks.canonical import Encode
 from lmqlc.compiler.masks.classes import ClassBlock, cut_size, table_type
 from lmqlc.compiler.masks.core import Core, Known
 from lmqlc.compiler.masks.counters import FOREVER, KnownCosts
 from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
 from lmqlc.compiler.masks.forms import words
 from lmqlc.compiler.masks.steps import Steps
-from lmqlc.compiler.masks.token_automaton import Encode, TokenAutomaton, finished
+from lmqlc.compiler.masks.token_automaton import TokenAutomaton, finished
 from lmqlc.grammar.errors import ArtifactError
 
 STORE_VERSION = 3

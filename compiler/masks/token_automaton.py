@@ -11,7 +11,7 @@ where a stop's cut depends on them. An ended text is `(ENDED, cut, followed, Non
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -20,23 +20,26 @@ import numpy.typing as npt
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.masks.canonical import Encode, Writing, certain
 from lmqlc.compiler.masks.core import Core, agrees, core_of
 from lmqlc.compiler.masks.counters import Horizon
 from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes, special_ends
 from lmqlc.compiler.masks.first_token import value_behind, values_behind
+from lmqlc.compiler.masks.forced import Walk
 from lmqlc.compiler.masks.forms import Mask
 from lmqlc.compiler.masks.heal import begins_longer
-from lmqlc.compiler.masks.interface import Bits, Ids
+from lmqlc.compiler.masks.interface import NOTHING, Before, Bits, Ids
+from lmqlc.compiler.masks.trie import DEPTH
 from lmqlc.grammar.errors import UnsatisfiableConstraint
 
 if TYPE_CHECKING:
     from lmqlc.compiler.masks.closing import Closing
 
 State = tuple[int, int, int, Written | None]
-Encode = Callable[[str], list[int]]
-
 ENDED = -1
 _STATE_BYTES = 256  # of a remembered state, about
+_WRITTEN = 256
+"""Forced texts whose ids are remembered."""
 _REMEMBERED = 1 << 16
 """Masks remembered by exact state; past this, the memory is cleared and filled again by what matters of a state."""
 
@@ -130,7 +133,7 @@ class TokenAutomaton:
         q, count, room, _ = state
         if q == ENDED:
             return self._masks.nothing, False
-        moment = self._horizon.moment(count)
+        moment = self._horizon.moment(count, q)
         return self._masks.get(q, room, moment, self._final(q, moment.region, room))
 
     def _final(self, q: int, region: int, room: int) -> bool:
@@ -141,26 +144,34 @@ class TokenAutomaton:
         q, count, room, written = cast(State, state)
         if q == ENDED or not 0 <= token_id < self._width:
             return None
-        moment = self._horizon.moment(count)
-        if moment.finish is not None:
-            block = self.core.classes.block(q)
-            kind = block.token_classes[token_id]
-            value = block.values[(moment.pair * block.states + q - block.first) * block.classes + kind]
-            chars = block.token_chars[kind]
+        moment = self._horizon.moment(count, q)
+        token = self.vocabulary.tokens[token_id]
+        if moment.finish is not None and token:
+            block = self.core.classes.built(q)
+            if block is None:  # nothing was asked about this part of the automaton: the token is read by itself
+                value, chars = value_behind(self.core.steps, (q, moment.pair), token), self._chars(token)
+            else:
+                kind = block.token_classes[token_id]
+                value = block.values[(moment.pair * block.states + q - block.first) * block.classes + kind]
+                chars = block.token_chars[kind]
             if moment.costs[value] + chars <= room:
                 if self._cut is None:
                     written = Written(written, token_id)
                 if value >= self._states:
-                    return self._stop(q, count, written, self.vocabulary.tokens[token_id])
+                    return self._stop(q, count, written, token)
                 return (value, min(count + 1, self._horizon.last), room - chars, written)
         return self._end(q, moment.region, room, token_id)
+
+    def _chars(self, data: bytes) -> int:
+        """Code points that some bytes begin; 0 where they are not counted."""
+        return sum(byte & 0xC0 != 0x80 for byte in data) if self.core.steps.counts_chars else 0
 
     def leads_to(self, state: Any, states: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
         """The tokens bool[V] in which a stop ends the text, or that lead to one of some states bool[S]; None where there is none."""
         q, count, _, _ = cast(State, state)
         if q == ENDED:
             return None
-        moment, block = self._horizon.moment(count), self.core.classes.block(q)
+        moment, block = self._horizon.moment(count, q), self.core.classes.block(q)
         first = (moment.pair * block.states + q - block.first) * block.classes
         values = np.asarray(block.values[first : first + block.classes], np.int64)
         found = (values >= self._states) | states[np.minimum(values, self._states - 1)]
@@ -178,27 +189,36 @@ class TokenAutomaton:
 
     def enter(self, state: Any, token_id: int, skip: int) -> State | None:
         """The state after a first token of which only the bytes behind the first `skip` are read, None where it is not allowed."""
+        q, count, room, _ = cast(State, state)
+        text = self.vocabulary.tokens[token_id][skip:]
+        after = self.read(state, text)
+        if after is None and q != ENDED and agrees(text, self.follow.encode()) and self._final(q, self.core.steps.region(count), room):
+            return (ENDED, len(text), 1, None)
+        return after
+
+    def read(self, state: Any, text: bytes) -> State | None:
+        """The state after some bytes, read as one token; None where no legal text goes on with them."""
         q, count, room, written = cast(State, state)
-        text, steps = self.vocabulary.tokens[token_id][skip:], self.core.steps
         if q == ENDED or not text:
             return None
-        moment = self._horizon.moment(count)
-        if moment.finish is not None:
-            value = value_behind(steps, (q, moment.pair), text)
-            chars = sum(byte & 0xC0 != 0x80 for byte in text) if steps.counts_chars else 0
-            if moment.costs[value] + chars <= room:
-                written = Written(written, text) if self._cut is None else None
-                if value >= self._states:
-                    return self._stop(q, count, written, text)
-                return (value, min(count + 1, self._horizon.last), room - chars, written)
-        return (ENDED, len(text), 1, None) if self._final(q, moment.region, room) and agrees(text, self.follow.encode()) else None
+        moment = self._horizon.moment(count, q)
+        if moment.finish is None:
+            return None
+        value = value_behind(self.core.steps, (q, moment.pair), text)
+        chars = self._chars(text)
+        if moment.costs[value] + chars > room:
+            return None
+        written = Written(written, text) if self._cut is None else None
+        if value >= self._states:
+            return self._stop(q, count, written, text)
+        return (value, min(count + 1, self._horizon.last), room - chars, written)
 
     def entering(self, state: Any, ids: Ids, skip: int) -> Ids:
         """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes."""
         q, count, room, _ = cast(State, state)
         if q == ENDED or not len(ids):
             return ids[:0]
-        moment, steps, index = self._horizon.moment(count), self.core.steps, self.core.index
+        moment, steps, index = self._horizon.moment(count, q), self.core.steps, self.core.index
         allowed = np.zeros(len(ids), np.bool_)
         if moment.finish is not None:
             values = values_behind(steps, self.vocabulary, index, (q, moment.pair), ids, skip)
@@ -256,35 +276,72 @@ class TokenAutomaton:
         """Never: an automaton knows."""
         return False
 
-    def forced(self, state: Any, before: bytes = b"") -> list[int]:
-        """The tokens of the longest text without a choice, as the tokenizer writes it; empty where its tokens would matter."""
-        q, count, room, _ = cast(State, state)
-        if q == ENDED or self._encode is None or not self._horizon.indifferent(count):
+    def forced(self, state: Any, before: Before = NOTHING) -> list[int]:
+        """The tokens that are certain; none where a count of tokens, or the budget, makes it matter which they are."""
+        q, count, room, written = cast(State, state)
+        if q == ENDED or self._encode is None or count < self._horizon.settled or not self.core.forced.begins(q, room):
             return []
-        text = self.core.forced(q, room)
-        if not text or not self._horizon.indifferent(count + len(text)):
+        walk = self.core.forced.after(q, room)
+        written = Written(written, walk.data) if self._cut is None and walk.data else None
+        whole = walk.q >= self._states or self.is_closed((walk.q, count, walk.room, written))
+        least = len(walk.data) // max(self.core.index.max_bytes, 1)
+        if not walk.data or not (whole or self._horizon.indifferent(count + least, walk.q)):
             return []
-        ids = encoded_behind(self._encode, self.vocabulary, before, text)
-        at: State | None = cast(State, state)
+        after = None if whole else _After(self, walk.q, walk.room)
+        ids = self._certain(Writing(self._encode, self.vocabulary, before), walk, after)
+        if whole:
+            return ids if self._fit(cast(State, state), ids, before) else []
+        return ids if self._horizon.indifferent(count + len(ids), walk.q) else []
+
+    def _certain(self, writing: Writing, walk: Walk, after: _After | None) -> list[int]:
+        """The ids with which every legal text that begins with a forced one begins; all of its ids where nothing comes after."""
+        key = (self._encode, writing.before, walk, after and after.follow, after is None)
+        known = self.core.written.get(key)
+        if known is None:
+            ids = writing.ids(walk.data) or []
+            known = ids if after is None else ids[: certain(writing, walk.data, ids, after)]
+            self.core.written[key] = known
+            while len(self.core.written) > _WRITTEN:
+                self.core.written.popitem(last=False)
+        return list(known)
+
+    def _fit(self, state: State, ids: list[int], before: Before) -> bool:
+        """Whether some tokens may be written one after the other."""
+        at: State | None = state
         for place, token_id in enumerate(ids):
-            at = None if at is None else self.advance(at, token_id) if place or not before else self._begin(at, token_id, len(before))
-            if at is None or (at[0] == ENDED and place + 1 < len(ids)):
-                return []
-        return ids
-
-    def _begin(self, state: State, token_id: int, skip: int) -> State | None:
-        """The state after a first token that begins with the prompt's end, and may be all of it."""
-        return state if len(self.vocabulary.tokens[token_id]) == skip else self.enter(state, token_id, skip)
+            if at is None or at[0] == ENDED:
+                return False
+            skip = len(before.text) if before.healed and not place else 0
+            if len(self.vocabulary.tokens[token_id]) > skip:
+                at = self.enter(at, token_id, skip) if skip else self.advance(at, token_id)
+        return at is not None
 
 
-def encoded_behind(encode: Encode, vocabulary: Vocabulary, before: bytes, text: bytes) -> list[int]:
-    """The ids of a text as the tokenizer writes it behind the end of a prompt, which is tokenised with it; none where the first token does
-    not cover that end."""
-    try:
-        ids = encode((before + text).decode())
-    except UnicodeDecodeError:
-        return []
-    return ids if ids and vocabulary.tokens[ids[0]].startswith(before) else []
+class _After:
+    """What may come after a forced text, in the last region of token counts, without a budget."""
+
+    def __init__(self, automaton: TokenAutomaton, q: int, room: int) -> None:
+        self._core = automaton.core
+        self._vocabulary = automaton.vocabulary
+        steps = self._core.steps
+        self._place = (q, 2 * (len(steps.bounds) - 1) if steps.pairs > 1 else 0)
+        self._room = room
+        self._finish = self._core.costs.by_bytes[0]
+        self.follow = automaton.follow if room >= 0 and self._core.automaton.accepts[-1, q] else ""
+
+    def goes_on(self, data: bytes) -> bool:
+        steps = self._core.steps
+        chars = sum(byte & 0xC0 != 0x80 for byte in data) if steps.counts_chars else 0
+        return bool(self._finish[value_behind(steps, self._place, data)] + chars <= self._room)
+
+    def takes(self, ids: Ids, skip: int) -> bool:
+        steps, index, tokens = self._core.steps, self._core.index, self._vocabulary.tokens
+        if skip >= DEPTH:
+            return any(self.goes_on(tokens[token_id][skip:]) for token_id in ids.tolist())
+        values = values_behind(steps, self._vocabulary, index, self._place, ids, skip)
+        before = sum(byte & 0xC0 != 0x80 for byte in tokens[int(ids[0])][:skip])
+        chars = index.chars[ids] - before if steps.counts_chars else 0
+        return bool((self._finish[values] + chars <= self._room).any())
 
 
 def link(

@@ -83,6 +83,11 @@ class VocabularyIndex:
         return found
 
     @cached_property
+    def max_bytes(self) -> int:
+        """The length of the longest token."""
+        return len(self.level) - 2 + int(np.diff(self.long_start).max(initial=0))
+
+    @cached_property
     def max_chars(self) -> int:
         """The most code points that one token begins."""
         return int(self.chars.max(initial=0))

@@ -194,7 +194,11 @@ def test_forced_text_is_written_by_the_tokenizer() -> None:
     assert made.forced(after(made, '{"é": ')) == []
     assert bytes(made.forced(after(made, '{"é": t'))) == b"rue}"
     tight = schema({"const": "abcd"}, encode=lambda text: list(text.encode()), max_tokens=6)
-    assert tight.forced(tight.start()) == []  # the budget is near: how it is written may matter
+    assert bytes(tight.forced(tight.start())) == b'"abcd"'
+    tighter = schema({"const": "abcd"}, encode=lambda text: list(text.encode()), max_tokens=5)
+    assert tighter.forced(tighter.start()) == []  # only other tokens fit
+    open_end = schema({"type": "array", "items": {"const": "abcd"}, "minItems": 1}, encode=lambda text: list(text.encode()), max_tokens=7)
+    assert open_end.forced(open_end.start()) == []  # the budget is near: how it is written may matter
 
 
 def test_a_missing_engine_is_a_diagnostic(monkeypatch: pytest.MonkeyPatch) -> None:

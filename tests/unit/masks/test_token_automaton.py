@@ -237,7 +237,8 @@ def test_forced_text_is_off_where_its_tokens_matter() -> None:
     text = c.Equals(const("abc"))
     assert matcher(linked(text, encode=characters)).forced() == characters("abc")
     assert matcher(linked(text, "ab", encode=characters, max_tokens=20)).forced() == characters("abc")
-    assert matcher(linked(text, "ab", encode=characters, max_tokens=3)).forced() == []
+    assert matcher(linked(text, "ab", encode=characters, max_tokens=3)).forced() == characters("abc")
+    assert matcher(linked(text, "ab", encode=characters, max_tokens=2)).forced() == []
     assert matcher(linked(c.And((text, c.Count("tokens", "<", const(9)))), encode=characters)).forced() == []
     assert matcher(linked(text)).forced() == []
     assert matcher(linked(text, "abcd", encode=lambda _: [258])).forced() == []

@@ -10,7 +10,7 @@ import pytest
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.hole import Budget, HoleRun, logprob
-from lmqlc.compiler.masks.interface import Bits, State
+from lmqlc.compiler.masks.interface import NOTHING, Before, Bits, State
 from lmqlc.grammar.errors import ConstraintViolated
 
 TOKENS = Vocabulary.build([b"", b"a", b"b", b".", b".\n", b"b.", "é".encode()[:1], "é".encode()[1:], b"x" + "é".encode()[:1]], eos_ids=[0])
@@ -54,7 +54,7 @@ class Ends:
     def is_closed(self, state: State) -> bool:
         return self.is_final(state) and len(state[0]) >= self.most  # type: ignore[index]
 
-    def forced(self, state: State) -> list[int]:
+    def forced(self, state: State, before: Before = NOTHING) -> list[int]:
         return []
 
     def stopped(self, state: State) -> int | None:
