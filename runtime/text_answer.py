@@ -16,6 +16,9 @@ A chat server that cannot go on in the middle of an answer is asked for all of t
 Where the end of the prompt was taken back, the answer must begin with it, within its first token. A grammar says so itself. A hole that has
 no constraint is asked for freely: most answers begin so. Where one does not, the likeliest other token that does stands in, or one token is
 asked for under a grammar that begins so. Where nothing helps, the prompt keeps its end.
+
+Where the budget is used up and a grammar's text is not complete, the hole goes back to the last place from which it may end in time, and is
+asked for what does; first by a guess of how many characters a token has, at last by one.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ RESUMED = 3
 """How often a hole goes on after its stream broke off."""
 CHUNK = 64
 """Tokens that a checked hole is asked for at a time, where the program sets no `chunksize`."""
+_PER_TOKEN = (4, 2, 1)
+"""Characters that a token is taken to have where a text must end within a budget, by try."""
 _EXCLUSIVE = 100.0
 """The bias that lets no other token through, in OpenAI's API."""
 
@@ -79,14 +84,17 @@ class TextAnswer:
         self._sampled = False  # the next request is sampled, whatever the decoder
         self._opening = False  # the next request is for the first token alone, under a grammar that begins with the prompt's end
         self._opened = False  # there was such a request
+        self._places: list[tuple[Mark, int]] = []  # before each token: the moment, and the tokens used
+        self._squeezed = 0  # tries to end within the budget
+        self._back_at: tuple[Mark, int] | None = None  # where the last try began, and the tokens it had
+        self._within: int | None = None  # characters within which the next request is to end
         self._best = ""  # the longest complete text of answers that were thrown away
         self.spent = 0
 
     async def fill(self) -> None:
         """Decode the hole to its end. Raises ConstraintViolated where the server's text cannot be made one that is allowed."""
         while self._run.reason is None:
-            if self._left() <= 0:
-                self._end_at_budget()
+            if self._left() <= 0 and self._end_at_budget():
                 return
             try:
                 await (self._whole() if self._is_whole() else self._part())
@@ -114,6 +122,8 @@ class TextAnswer:
         asked, plan = self._asked, self._asked.plan
         grammar = plan.grammar.behind(self._run.heal).after(self._run.said) if plan.grammar is not None else None
         request = replace(asked.request, prompt=self.prompt.and_then(self._run.said), max_tokens=most, grammar=grammar)
+        if self._within is not None and grammar is not None:
+            request = replace(request, grammar=grammar.within(self._within + len(self._run.healing)))
         if self._opening:
             self._opening = False
             request = replace(request, max_tokens=1, grammar=opening_of(asked.demand, self._run.heal), stops=())
@@ -162,6 +172,7 @@ class TextAnswer:
     async def _token(self, token: TextToken) -> bool:
         """Take a token; False where the request is over."""
         run, mark = self._run, self._run.mark()
+        self._places.append((mark, self._used - token.count * (not self._puts_back(token))))
         first, put_back = bool(run.healing), self._puts_back(token)
         if first and not token.text:
             return True  # end-of-text, which comes too early
@@ -195,11 +206,36 @@ class TextAnswer:
         else:
             raise self._violated("the server ended the text, which is not complete")
 
-    def _end_at_budget(self) -> None:
+    def _end_at_budget(self) -> bool:
+        """The budget is used up: whether the hole ends here, and does not go back. Raises ConstraintViolated where it cannot end."""
         run, budget = self._run, self._asked.budget
-        if not run.complete():
+        if run.complete():
+            run.reason = budget.reason
+            return True
+        if not self._goes_back():
             raise self._violated(f"its budget of {budget.tokens} tokens is used up, and its text is not complete")
-        run.reason = budget.reason
+        return False
+
+    def _goes_back(self) -> bool:
+        """Go back to the last place from which the text may end within the budget; False where no try is left."""
+        grammar, run = self._asked.plan.grammar, self._run
+        if grammar is None or self._asked.budget.tokens <= 0:
+            return False
+        ends = grammar.to_an_end(run.text)
+        while self._squeezed < len(_PER_TOKEN):
+            per_token = _PER_TOKEN[self._squeezed]
+            self._squeezed += 1
+            places = [(mark, self._asked.budget.tokens - used) for mark, used in self._places if len(mark.text) < len(ends)]
+            fitting = [(mark, left) for mark, left in places if left > 0 and ends[len(mark.text)] <= per_token * left] or places[:1]
+            if not fitting or (self._within is not None and fitting[-1] == self._back_at):
+                continue
+            self._back_at = mark, left = fitting[-1]
+            run.rewind(mark)
+            self._places = [place for place in self._places if len(place[0].text) < len(mark.text)]
+            self._used = self._asked.budget.tokens - left
+            self._within = max(ends[len(mark.text)], left)
+            return True
+        return False
 
     # What is not allowed
 
@@ -366,6 +402,8 @@ class TextAnswer:
             run.reason = "eos"
         elif rest and run.complete() and (self._asked.plan.schema is None or self._asked.plan.wrapped):
             run.reason = "cut"
+        if run.reason is None and rest is None and finish == "length" and self._asked.plan.level == "delegated":
+            raise self._violated(f"its budget of {self._asked.budget.tokens} tokens is used up, and its text is not complete")
         if run.reason is None:
             self._thrown_away(start, rest or "nothing more")
             return

@@ -62,6 +62,25 @@ class GenerationGrammar:
         limit = None if automaton.char_limit is None else automaton.char_limit - len(text)
         return GenerationGrammar(replace(automaton, start=state, char_limit=limit), self._follow)
 
+    def to_an_end(self, text: str) -> list[int]:
+        """The fewest characters that end the text after each beginning of what was written, the empty one first."""
+        graph, state = self.graph, 0
+        left = _to_an_end(graph)
+        found = [left[0]]
+        for character in text:
+            after = [to for to, chars in graph.edges[state].items() if ord(character) in chars]
+            if not after:
+                break
+            state = after[0]
+            found.append(left[state])
+        return found
+
+    def within(self, characters: int) -> GenerationGrammar:
+        """What ends within so many characters; where nothing does, the shortest texts."""
+        made = GenerationGrammar(self._automaton)
+        made._graph = _within(self.graph, characters)
+        return made
+
     def regex(self, longest: int = 2_000) -> str | None:
         """A pattern for full matches, in the syntax that `re` and Rust's `regex` share; None where it would be longer than `longest`
         characters, or nested deeper than engines take."""
@@ -121,6 +140,44 @@ def _unfolded(automaton: TextAutomaton) -> CharGraph:
 def _removed(phrases: tuple[StopPhrase, ...]) -> int:
     """Characters past a limit that a stop takes away again: all phrases take equally many where there is a limit beside the states."""
     return max((len(phrase.text or "") for phrase in phrases if not phrase.keep), default=0)
+
+
+def _to_an_end(graph: CharGraph) -> list[int]:
+    """The fewest characters from each state to an end."""
+    before: list[list[int]] = [[] for _ in graph.ends]
+    for state, edges in enumerate(graph.edges):
+        for to in edges:
+            before[to].append(state)
+    left = [0 if end else -1 for end in graph.ends]
+    order = [state for state, end in enumerate(graph.ends) if end]
+    for state in order:
+        for source in before[state]:
+            if left[source] < 0:
+                left[source] = left[state] + 1
+                order.append(source)
+    return left
+
+
+def _within(graph: CharGraph, characters: int) -> CharGraph:
+    """The part of a graph that ends within so many characters, or as soon as it can."""
+    left = _to_an_end(graph)
+    order = [(0, max(characters, left[0]))]
+    numbers = {order[0]: 0}
+    found = CharGraph([], [])
+    for state, most in order:
+        edges: Edges = {}
+        for to, chars in graph.edges[state].items():
+            key = to, most - 1
+            if left[to] < most:
+                if key not in numbers:
+                    numbers[key] = len(numbers)
+                    order.append(key)
+                edges[numbers[key]] = chars
+        found.edges.append(edges)
+        found.ends.append(graph.ends[state])
+        if len(order) > MAX_STATES:
+            return graph if characters <= left[0] else _within(graph, left[0])
+    return minimal(found)
 
 
 def _behind(text: str, graph: CharGraph) -> CharGraph:
