@@ -54,8 +54,8 @@ class Known:
     @cached_property
     def first_finish(self) -> Finish:
         """The costs after the first token."""
-        early = self.costs.early_at
-        return self.costs.early[early[1]] if len(early) > 1 else self.costs.limit
+        first = self.costs.at(1)
+        return self.costs.limit if first is None else first
 
 
 class Core:

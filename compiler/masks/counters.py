@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,14 +36,19 @@ FOREVER = 1 << 29
 class KnownCosts:
     """Finish arrays that were found when an automaton was linked before.
 
-    limit, bytes_needed: of `Costs`. early: distinct arrays without a budget at the first counts of tokens; early_at: the place in `early`
-    of the array at every such count.
+    limit, bytes_needed: of `Costs`. early: distinct arrays without a budget at the first counts of tokens. early_at: their runs, a pair of
+    the count that a run ends before and the place of its array in `early`.
     """
 
     limit: Finish
     bytes_needed: int | None
     early: tuple[Finish, ...] = ()
-    early_at: tuple[int, ...] = ()
+    early_at: tuple[tuple[int, int], ...] = ()
+
+    def at(self, count: int) -> Finish | None:
+        """The array at a count, None where it is not kept."""
+        run = bisect_right(self.early_at, (count, len(self.early)))
+        return self.early[self.early_at[run][1]] if run < len(self.early_at) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,14 @@ class _Sequence:
         if self._loop is not None and place >= len(self._arrays):
             place = self._loop + (place - self._loop) % (len(self._arrays) - self._loop)
         return self._arrays[place]
+
+    def alike_from(self, place: int) -> int:
+        """The first place from which on all arrays up to one of them, and all after it, are the same; the place itself where that cannot be
+        told."""
+        with self._lock:
+            self._at(place)
+            settled = self._loop is not None and self._loop == len(self._arrays) - 1
+            return min(place, len(self._arrays) - 1) if settled else place
 
     def settles(self) -> Finish:
         """The array that the sequence comes to a rest at. Only for sequences that do: those within one region."""
@@ -171,13 +185,26 @@ class Costs:
             return self.within(None if budget is None else budget - count)
         if budget is not None and self.bytes_needed is not None and budget - self.top >= self.bytes_needed:
             budget = None  # it never binds
-        if budget is None and self._known is not None and count < len(self._known.early_at):
-            return self._known.early[self._known.early_at[count]]
+        if budget is None and self._known is not None:
+            known = self._known.at(count)
+            if known is not None:
+                return known
         region = self._steps.region(count)
         end = self._steps.bounds[region + 1]
         if budget is not None and budget < end:
             return self._before(region, budget, budget).at(budget - count)
         return self._before(region, end - 1, budget).at(end - 1 - count)
+
+    def early(self) -> Iterator[tuple[int, Finish]]:
+        """Runs of counts below `top` with one array, without a budget: the count that a run ends before, and the array."""
+        count = 0
+        while count < self.top:
+            region = self._steps.region(count)
+            end = self._steps.bounds[region + 1]
+            finish = self.after(count, None)
+            assert finish is not None
+            count = end - self._before(region, end - 1, None).alike_from(end - 1 - count)
+            yield count, finish
 
     def _before(self, region: int, latest: int, budget: int | None) -> _Sequence:
         """The arrays of a region's counts, from its latest possible one backwards."""

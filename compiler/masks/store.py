@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ ROW_BYTES = 1 << 20
 """Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
 EARLY_BYTES = 1 << 18
 """Costs at the first counts of tokens are stored up to this size."""
+EARLY_RUNS = 1 << 12
+"""Runs of counts with the same costs that are stored at most."""
 _AUTOMATON = {"delta": "<i4", "byte_class": "|u1", "accepts": "|b1", "stops": "|b1", "token_bounds": "<i8"}
 _LARGEST = 1 << 26
 
@@ -67,21 +70,19 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
 
 
 def _early(core: Core) -> tuple[Array, Array]:
-    """Distinct costs, without a budget, at the first counts of tokens, and the place of those of every count; see `KnownCosts`."""
-    costs, width = core.costs, core.steps.width
+    """Distinct costs, without a budget, at the first counts of tokens, and the runs int64[N, 2] of counts that share them: `KnownCosts`."""
+    width = core.steps.width
     places: dict[int, int] = {}
     found: list[Array] = []
-    at: list[int] = []
-    for count in range(costs.top):
-        finish = costs.after(count, None)
-        assert finish is not None
+    runs: list[tuple[int, int]] = []
+    for end, finish in islice(core.costs.early(), EARLY_RUNS):
         place = places.setdefault(id(finish), len(found))
         if place == len(found):
             if 4 * width * (place + 1) > EARLY_BYTES:
                 break
             found.append(finish)
-        at.append(place)
-    return np.stack(found) if found else np.zeros((0, width), np.int32), np.array(at, np.int32)
+        runs.append((end, place))
+    return np.stack(found) if found else np.zeros((0, width), np.int32), np.array(runs, np.int64).reshape(-1, 2)
 
 
 def _first(core: Core, rows: dict[str, Array]) -> int:
@@ -173,14 +174,16 @@ def _finish(array: Array, width: int) -> Array:
     return array
 
 
-def _early_costs(arrays: Mapping[str, Array], width: int) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-    early, places = arrays["early"], arrays["early_at"]
-    if not len(places):
+def _early_costs(arrays: Mapping[str, Array], width: int) -> tuple[tuple[Array, ...], tuple[tuple[int, int], ...]]:
+    early, runs = arrays["early"], arrays["early_at"]
+    if not len(runs):
         return (), ()
     _array(early, "<i4", (len(early), width), -_LARGEST, FOREVER + 1)
-    _array(places, "<i4", places.shape, 0, len(early))
-    _require(places.ndim == 1 and bool((early[:, 0] == FOREVER).all()))
-    return tuple(early), tuple(places.tolist())
+    _array(runs, "<i8", (len(runs), 2), 0, 1 << 40)
+    _require(
+        bool((np.diff(runs[:, 0], prepend=0) > 0).all()) and bool((runs[:, 1] < len(early)).all()) and bool((early[:, 0] == FOREVER).all())
+    )
+    return tuple(early), tuple((end, place) for end, place in runs.tolist())
 
 
 _never_kept: dict[str, tuple[Array, Array]] = {}

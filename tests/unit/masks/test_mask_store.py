@@ -57,6 +57,22 @@ def test_a_stored_automaton_is_the_same(name: str, budget: int | None, follow: s
     same_everywhere(link(build(CONSTRAINTS[name]), VOCABULARY, max_tokens=budget, follow=follow), again)
 
 
+@pytest.mark.parametrize("bound", [5, 300, 10**6, 2**39])
+@pytest.mark.parametrize("pattern", ["(ab)*", "(aab|ba)*", "a{3,40}", "é+"])
+def test_costs_at_the_first_tokens_are_kept_as_runs(pattern: str, bound: int) -> None:
+    vocabulary = Vocabulary.build([b"<e>", b"a", b"b", b"\xc3", b"\xa9"], [0], [0])  # no token is longer, so that counts come in turns
+    for op in ("<", "==", ">"):
+        constraint = c.And((c.Matches(const(pattern)), c.Count("tokens", op, const(bound))))
+        try:
+            linked = link(build(constraint), vocabulary)
+        except UnsatisfiableConstraint:
+            continue
+        again = store.from_arrays(store.to_arrays(linked), vocabulary)
+        for count in sorted({*range(9), *range(max(bound - 50, 0), bound), bound // 2, bound // 2 + 1}):
+            one, other = linked.core.costs.after(count, None), again.core.costs.after(count, None)
+            assert one is not None and other is not None and np.array_equal(one, other), (op, count)
+
+
 def test_large_automata_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from lmqlc.compiler.masks import classes, core
 
