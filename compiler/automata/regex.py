@@ -1,8 +1,8 @@
 """Regular expressions in Python's syntax as expressions, with the meaning of `re.fullmatch`.
 
 Python's own parser reads the pattern. Lazy quantifiers have the language of greedy ones. Anchors and word boundaries are look-around
-over one character. Atomic groups and possessive quantifiers are written out with look-ahead where every part of them matches with
-one length only, which makes that exact; elsewhere, and for back-references and conditionals, a PatternProblem is raised.
+over one character. Atomic groups and possessive quantifiers are written out with look-ahead, which makes them exact. A PatternProblem is
+raised for back-references and conditionals, and for some repetitions in atomic groups whose turns may be empty.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ class Reader:
             low, high, body = value
             return self._repeat(self.sequence(body, flags), low, UNBOUNDED if high is op.MAXREPEAT else high)
         if what is op.ATOMIC_GROUP:
-            return self._atomic(list(value), flags)
+            return self._atomic(value, flags)
         if what is op.POSSESSIVE_REPEAT:
-            return self._atomic([(op.MAX_REPEAT, value)], flags)
+            return self._possessive(value, flags)
         if what is op.FAILURE:
             return build.empty
         return self._assertion(what, value, flags)
@@ -206,43 +206,109 @@ class Reader:
             outside.append(build.union((build.behind(build.something, True), build.look(build.char, True))))
         return build.union((*inside, build.sequence(outside)))
 
-    def _atomic(self, items: list[tuple[Any, Any]], flags: int) -> Node:
-        """What a group matches that keeps its first way to match. Exact: alternatives are tried in order, and where each part has only
-        one length at a place, the first way is found by look-ahead."""
-        build = self._build
-        if self._bare or self._one_length(items, flags):
-            return self.sequence(items, flags)
-        (what, value), *rest = items
-        if rest:
-            if not self._one_length(items[:1], flags):
-                raise PatternProblem(
-                    "an atomic group or possessive quantifier is only supported where its parts match with one length",
-                    "atomic", hint="use a greedy quantifier, or a negative look-ahead",
-                )  # fmt: skip
-            return build.concat(self.sequence(items[:1], flags), self._atomic(rest, flags))
-        if what is op.SUBPATTERN:
-            return self._atomic(list(value[3]), _scoped(flags, value[1], value[2]))
-        if what is op.BRANCH:
-            node = build.empty
-            for option in reversed(value[1]):
-                other = build.concat(build.look(self.sequence(option, flags), False), node)
-                node = build.union((self._atomic(list(option), flags), other))
-            return node
-        return self._atomic_repeat(what, value, flags)
+    # -- atomic groups ---------------------------------------------------------------------------------------------------------
+    #
+    # A group that is not entered again matches what Python tries first: at a place in a text, its *first way*. Which way that is depends on
+    # what follows, so it is said by look-ahead. `_first(items, after)` are the texts of the first way among those after which a text of
+    # `after` begins; it stands only where such a text does follow, so that this need not be said again. (`after` is the empty text where
+    # nothing is asked of what follows.)
 
-    def _atomic_repeat(self, what: Any, value: Any, flags: int) -> Node:
-        if what not in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT) or not self._one_length(list(value[2]), flags):
-            raise PatternProblem("this atomic group is not supported", "atomic", hint="use an ordinary group")
-        build, (low, high, items) = self._build, value
-        body = self.sequence(items, flags)
-        if what is op.MIN_REPEAT:
-            return self._repeat(body, low, low)
-        last = build.look(body, False)
-        if high is op.MAXREPEAT:
-            return build.concat(self._repeat(body, low, UNBOUNDED), last)
-        if low == high:
-            return self._repeat(body, low, high)
-        return build.union((self._repeat(body, high, high), build.concat(self._repeat(body, low, high - 1), last)))
+    def _atomic(self, items: Items, flags: int) -> Node:
+        """What a group matches that keeps its first way to match."""
+        if self._bare:
+            return self.sequence(items, flags)
+        return self._first(items, flags, self._build.epsilon)
+
+    def _possessive(self, value: tuple[int, Any, Items], flags: int) -> Node:
+        """A repetition that keeps what it has read; every turn of it is atomic by itself, too."""
+        low, high, items = value
+        if self._bare:
+            return self.sequence([(op.MAX_REPEAT, value)], flags)
+        build, most = self._build, UNBOUNDED if high is op.MAXREPEAT else high - low
+        first = self._repeat(self._atomic(items, flags), low, low)
+        if _may_be_empty(items):
+            items = _split(items)[0]  # at the empty way the repetition ends, so that those after it are never tried
+        turn = self._atomic(items, flags)
+        last = build.look(self.sequence(items, flags), False)
+        if most == UNBOUNDED:
+            return build.sequence([first, self._repeat(turn, 0, most), last])
+        whole = self._repeat(turn, most, most)
+        return build.concat(first, build.union((whole, build.concat(self._repeat(turn, 0, most - 1), last))) if most else whole)
+
+    def _first(self, items: Items, flags: int, after: Node) -> Node:
+        """The texts of the first way through some items."""
+        build, node = self._build, self._build.epsilon
+        if _width(items) is not None or self._one_length(items, flags):
+            return self.sequence(items, flags)
+        for what, value in reversed(items):
+            node = build.concat(self._first_of(what, value, flags, after), node)
+            after = build.concat(self._item(what, value, flags), after)
+        return node
+
+    def _first_of(self, what: Any, value: Any, flags: int, after: Node) -> Node:
+        """The texts of the first way through one item."""
+        if what is op.SUBPATTERN:
+            return self._first(value[3], _scoped(flags, value[1], value[2]), after)
+        if what is op.BRANCH:
+            return self._first_option(value[1], flags, after)
+        if what in (op.MAX_REPEAT, op.MIN_REPEAT):
+            return self._first_turns(what is op.MAX_REPEAT, value, flags, after)
+        return self._item(what, value, flags)
+
+    def _first_option(self, options: Sequence[Items], flags: int, after: Node) -> Node:
+        """The texts of the first way through alternatives: those of one of them where none before it is a way."""
+        build = self._build
+        ways: list[Node] = []
+        earlier = build.empty
+        for option in options:
+            first = self._first(option, flags, after)
+            ways.append(build.concat(build.look(build.concat(earlier, after), False), first) if earlier is not build.empty else first)
+            earlier = build.union((earlier, self.sequence(option, flags)))
+        return build.union(ways)
+
+    def _first_turns(self, greedy: bool, value: tuple[int, Any, Items], flags: int, after: Node) -> Node:
+        """The texts of the first way through a repetition, turn by turn: each is the first one after which the others can follow."""
+        low, high, items = value
+        build, body = self._build, self.sequence(items, flags)
+        most = UNBOUNDED if high is op.MAXREPEAT else high - low
+        node = self._optional_turns(greedy, items, flags, most, after)
+        if low and (_width(items) is not None or self._one_length(items, flags)):
+            return build.concat(self._repeat(body, low, low), node)
+        for done in range(_copies(low)):
+            rest = build.concat(self._repeat(body, done, most if most == UNBOUNDED else most + done), after)
+            node = build.concat(self._first(items, flags, rest), node)
+        return node
+
+    def _optional_turns(self, greedy: bool, items: Items, flags: int, most: int, after: Node) -> Node:
+        """Up to `most` turns that need not be taken: a greedy repetition takes one where it can, a lazy one where it must."""
+        free = after.nullable and not after.flags
+        if _may_be_empty(items):
+            first, last = _split(items)
+            if greedy and not free and first is not _NEVER and last is not _NEVER:
+                raise _unsupported("a repetition of what may be empty")
+            items = first if greedy and free else _either((first, last))  # the empty way ends the repetition
+            greedy = greedy and (free or last is _NEVER)
+        build, body = self._build, self.sequence(items, flags)
+        if most == 0 or (free and not greedy):
+            return build.epsilon
+        if free or most == UNBOUNDED:
+            rest = build.epsilon if free else build.concat(self._repeat(body, 0, UNBOUNDED), after)
+            turn = self._first(items, flags, rest)
+            if not greedy:
+                return self._repeat(build.concat(build.look(after, False), turn), 0, UNBOUNDED)
+            last = build.look(build.concat(body, rest), False)
+            if most == UNBOUNDED:
+                return build.concat(self._repeat(turn, 0, UNBOUNDED), last)
+            return build.union((self._repeat(turn, most, most), build.concat(self._repeat(turn, 0, most - 1), last)))
+        node = build.epsilon
+        for more in range(_copies(most)):
+            rest = build.concat(self._repeat(body, 0, more), after)
+            turn = build.concat(self._first(items, flags, rest), node)
+            if greedy:
+                node = build.union((turn, build.look(build.concat(body, rest), False)))
+            else:
+                node = build.union((build.epsilon, build.concat(build.look(after, False), turn)))
+        return node
 
     def _one_length(self, items: Items, flags: int) -> bool:
         """Whether items match, at any place of any text, with at most one length: no text of theirs begins with another one."""
@@ -256,6 +322,122 @@ class Reader:
                 return False
             finally:
                 self._build.step(allowed - max(build.steps_left, 0))
+
+
+def _copies(turns: int) -> int:
+    """Turns that are written out one by one."""
+    if turns > _MAX_COPIES:
+        raise PatternProblem(f"a repetition in an atomic group has more than {_MAX_COPIES} turns", "atomic", hint="repeat it less often")
+    return turns
+
+
+def _unsupported(what: str) -> PatternProblem:
+    return PatternProblem(f"{what} is not supported in an atomic group", "atomic", hint="use an ordinary group")
+
+
+def _may_be_empty(items: Items) -> bool:
+    """Whether items may match the empty text, at some place."""
+    return all(_lowest(what, value) == 0 for what, value in items)
+
+
+def _lowest(what: Any, value: Any) -> int:
+    """Characters that an item reads at least, as far as 1."""
+    if what in (op.AT, op.ASSERT, op.ASSERT_NOT):
+        return 0
+    if what is op.SUBPATTERN:
+        return 0 if _may_be_empty(value[3]) else 1
+    if what is op.ATOMIC_GROUP:
+        return 0 if _may_be_empty(value) else 1
+    if what is op.BRANCH:
+        return 0 if any(map(_may_be_empty, value[1])) else 1
+    if what in (op.MAX_REPEAT, op.MIN_REPEAT, op.POSSESSIVE_REPEAT):
+        return 0 if value[0] == 0 or _may_be_empty(value[2]) else 1
+    return 1
+
+
+def _conditional(items: Items) -> bool:
+    """Whether items that may be empty are so only where some assertion holds."""
+    return any(_asserts(what, value) for what, value in items)
+
+
+def _asserts(what: Any, value: Any) -> bool:
+    if what in (op.AT, op.ASSERT, op.ASSERT_NOT):
+        return True
+    if what is op.SUBPATTERN:
+        return _conditional(value[3])
+    if what is op.ATOMIC_GROUP:
+        return _conditional(value)
+    if what is op.BRANCH:
+        return any(_conditional(option) for option in value[1] if _may_be_empty(option))
+    return value[0] > 0 and _conditional(value[2])
+
+
+_NEVER: Items = [(op.FAILURE, ())]
+
+
+def _split(items: Items) -> tuple[Items, Items]:
+    """The ways of items that may be empty, less the empty one: those before it, and those after it, in order."""
+    before: list[Items] = []
+    later: list[Items] = []
+    for at, (what, value) in enumerate(items):
+        if at and _asserts(*items[at - 1]):
+            raise _unsupported("a repetition of what is empty at some places")
+        first, last = _split_item(what, value)
+        before += [[*first, *items[at + 1 :]]] if first is not _NEVER else []
+        later[:0] = [[*last, *items[at + 1 :]]] if last is not _NEVER else []
+    return _either(before), _either(later)
+
+
+def _split_item(what: Any, value: Any) -> tuple[Items, Items]:
+    if what in (op.AT, op.ASSERT, op.ASSERT_NOT):
+        return _NEVER, _NEVER
+    if what is op.SUBPATTERN:
+        first, last = _split(value[3])
+        return tuple(part if part is _NEVER else [(what, (*value[:3], part))] for part in (first, last))  # type: ignore[return-value]
+    if what is op.BRANCH:
+        return _split_options(value[1])
+    if what is op.MAX_REPEAT or what is op.MIN_REPEAT:
+        low, high, body = value
+        if not _may_be_empty(body):
+            full: Items = [(what, (max(low, 1), high, body))]
+            return (full, _NEVER) if what is op.MAX_REPEAT else (_NEVER, full)
+        first, last = _split(body)
+        if what is op.MAX_REPEAT and last is _NEVER:
+            return ([(what, (1, high, first))] if first is not _NEVER else _NEVER), _NEVER
+    raise _unsupported("a repetition of what may be empty")
+
+
+def _split_options(options: Sequence[Items]) -> tuple[Items, Items]:
+    at = next(number for number, option in enumerate(options) if _may_be_empty(option))
+    if _conditional(options[at]):
+        raise _unsupported("a repetition of what is empty at some places")
+    first, last = _split(options[at])
+    rest = [_full(option) for option in options[at + 1 :]]
+    return _either([*options[:at], first]), _either([last, *rest])
+
+
+def _full(items: Items) -> Items:
+    """The ways of items that are not empty, in order."""
+    return _either(list(_split(items))) if _may_be_empty(items) else items
+
+
+def _either(ways: Sequence[Items]) -> Items:
+    """Alternatives, less those that are none."""
+    found = [way for way in ways if way is not _NEVER]
+    return _NEVER if not found else found[0] if len(found) == 1 else [(op.BRANCH, (None, found))]
+
+
+def _width(items: Items) -> int | None:
+    """The one length of all that items match, as far as that is plain to see."""
+    total = 0
+    for what, value in items:
+        if what in (op.LITERAL, op.NOT_LITERAL, op.IN, op.ANY):
+            total += 1
+        elif what is op.SUBPATTERN and (width := _width(value[3])) is not None:
+            total += width
+        elif what not in (op.AT, op.ASSERT, op.ASSERT_NOT):
+            return None
+    return total
 
 
 def _scoped(flags: int, added: int, removed: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -71,7 +72,7 @@ def test_language_is_that_of_fullmatch(pattern: str, flags: int, tried: list[str
     try:
         found = automaton(expected)
     except LmqlCompileError as problem:
-        assert "atomic" in problem.message or "too large" in problem.message, pattern
+        assert "in an atomic group" in problem.message or "too large" in problem.message, pattern
         return
     for text in tried:
         assert (found is not None and matches(found, text)) == bool(expected.fullmatch(text)), (pattern, text)
@@ -82,3 +83,38 @@ def test_language_is_that_of_fullmatch(pattern: str, flags: int, tried: list[str
             if len(text) > LONGEST and len(REPETITION.findall(pattern)) > 1:
                 continue
             assert expected.fullmatch(text), (pattern, text)
+
+
+SHORT = ["a", "b", "ab", "ba", "c", ".", "[ab]", "[^a]", r"\w", "(?=a)", "(?!b)", "(?<=a)", "(?<!b)", r"\b", "$", "^", r"\Z", "", "(?=b|c)"]
+EVERY = ["".join(letters) for length in range(5) for letters in itertools.product("abc", repeat=length)] + [
+    "a\n",
+    "ab\n",
+    "\n",
+    "aaaaa",
+    "abaab",
+]
+
+
+def _atomic(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.lists(inner, min_size=2, max_size=3).map(lambda options: f"(?:{'|'.join(options)})"),
+        st.tuples(inner, st.sampled_from([*QUANTIFIERS, "{2}+", "{2,}+"])).map(lambda both: f"(?:{both[0]}){both[1]}"),
+        inner.map(lambda body: f"(?>{body})"),
+        st.tuples(st.sampled_from(["(?=%s)", "(?!%s)"]), inner).map(lambda both: both[0] % both[1]),
+    )
+
+
+@settings(max_examples=COUNT, deadline=None, suppress_health_check=list(HealthCheck))
+@given(body=st.recursive(st.sampled_from(SHORT), _atomic, max_leaves=6), end=st.sampled_from(["", "a", "b", "c?", "$"]))
+def test_atomic_groups_and_possessive_quantifiers(body: str, end: str) -> None:
+    pattern = f"(?>{body}){end}"
+    expected = compiled(pattern, 0)
+    assert expected is not None
+    try:
+        found = automaton(expected)
+    except LmqlCompileError as problem:
+        assert "in an atomic group" in problem.message, pattern
+        return
+    for text in EVERY:
+        assert (found is not None and matches(found, text)) == bool(expected.fullmatch(text)), (pattern, text)

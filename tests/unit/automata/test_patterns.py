@@ -102,8 +102,8 @@ def _pointed(error: LmqlCompileError) -> str:
         ("\t(a", r'"\t(a"', "("),
         ("é\n[z-a]", r"'\u00e9\n[z-a]'", "z"),
         (r"a(?<=b+)", r'"""a(?<=b+)"""', "(?<="),
-        ("(?:a|ab)*+c", "'(?:a|ab)*+c'", "*+"),
-        ("(?>(?:a|ab)*c*)d", "'(?>(?:a|ab)*c*)d'", "(?>"),
+        ("(?:(?=b)|a)*+c", "'(?:(?=b)|a)*+c'", "*+"),
+        ("(?>(?:a??b?)*(?:c|cc))d", "'(?>(?:a??b?)*(?:c|cc))d'", "(?>"),
     ],
 )
 def test_errors_point_into_the_pattern(pattern: str, written: str, pointed: str) -> None:
