@@ -68,38 +68,86 @@ class Moment:
 
 
 class _Sequence:
-    """Finish arrays that each follow from the one before; repeats are found and folded."""
+    """Finish arrays that each follow from the one before; what repeats is found and folded.
 
-    def __init__(self, first: Finish, step: Callable[[Finish], Finish]) -> None:
+    growing: so many values of an array follow from those before by costs alone, because no text may end in between, and the others
+    are never met. Then an array that is an earlier one plus a number says all that come after: they grow by that number again and
+    again, until they are past `most`, the greatest cost that can be met.
+    """
+
+    def __init__(self, first: Finish, step: Callable[[Finish], Finish], *, growing: int = 0, most: int = 0) -> None:
         self._step = step
         self._lock = threading.Lock()
         self._arrays = [first]
         self._places = {first.tobytes(): 0}
         self._loop: int | None = None
+        self._growing = growing
+        self._most = most
+        self._grows: tuple[int, int] | None = None
+        """The period, in places, and the growth of the last arrays that were found."""
+        self._grown: dict[int, Finish] = {}
 
     def at(self, place: int) -> Finish:
         with self._lock:
             return self._at(place)
 
     def _at(self, place: int) -> Finish:
-        while place >= len(self._arrays) and self._loop is None:
+        while place >= len(self._arrays) and self._loop is None and self._grows is None:
             array = self._step(self._arrays[-1])
             known = self._places.setdefault(array.tobytes(), len(self._arrays))
             if known < len(self._arrays):
                 self._loop = known
-            else:
-                self._arrays.append(array)
+                break
+            self._arrays.append(array)
+            if self._growing:
+                self._grows = self._find_growth()
         if self._loop is not None and place >= len(self._arrays):
             place = self._loop + (place - self._loop) % (len(self._arrays) - self._loop)
-        return self._arrays[place]
+        return self._arrays[place] if place < len(self._arrays) else self._extended(place)
+
+    def _find_growth(self) -> tuple[int, int] | None:
+        """The period and the growth with which the last array follows from an earlier one."""
+        last = self._arrays[-1][: self._growing]
+        met = last < FOREVER
+        for period in range(1, min(_PERIODS, len(self._arrays) - 1) + 1):
+            before = self._arrays[-1 - period][: self._growing]
+            if np.array_equal(before < FOREVER, met):
+                growth = np.unique(last[met] - before[met])
+                if len(growth) == 1 and growth[0] > 0:
+                    return period, int(growth[0])
+        return None
+
+    def _extended(self, place: int) -> Finish:
+        """An array beyond those that were found, as they grow."""
+        assert self._grows is not None
+        period, growth = self._grows
+        place = min(place, self._spent)
+        array = self._grown.get(place)
+        if array is None:
+            last = len(self._arrays) - 1
+            turns = -(-(place - last) // period)
+            base = self._arrays[place - turns * period]
+            array = np.where(base + turns * growth <= self._most, base + turns * growth, FOREVER).astype(np.int32)
+            if len(self._grown) >= _KEPT_GROWN:
+                self._grown.clear()
+            self._grown[place] = array
+        return array
+
+    @property
+    def _spent(self) -> int:
+        """A place from which on nothing can be met."""
+        assert self._grows is not None
+        period, growth = self._grows
+        return len(self._arrays) + period * (self._most // growth + 2)
 
     def alike_from(self, place: int) -> int:
         """The first place from which on all arrays up to one of them, and all after it, are the same; the place itself where that cannot be
         told."""
         with self._lock:
             self._at(place)
-            settled = self._loop is not None and self._loop == len(self._arrays) - 1
-            return min(place, len(self._arrays) - 1) if settled else place
+            if self._loop is not None and self._loop == len(self._arrays) - 1:
+                return min(place, self._loop)
+            return place if self._grows is None else min(place, self._spent)
 
     def settles(self) -> Finish:
         """The array that the sequence comes to a rest at. Only for sequences that do: those within one region."""
@@ -107,6 +155,11 @@ class _Sequence:
             while self._loop is None:
                 self._at(len(self._arrays))
             return self._arrays[-1]
+
+
+_PERIODS = 12
+"""The longest period of growth that is looked for. Where characters cost, they come in turns of the tokens that spell one: up to 4."""
+_KEPT_GROWN = 1 << 10
 
 
 _KEPT = 256
@@ -125,6 +178,7 @@ class Costs:
         self._classes = classes
         self._known = known
         self._removed = removed
+        self._most = steps.automaton.char_limit or 0
         self.top = steps.bounds[-1]
         self._last = len(steps.bounds) - 1
         self._early: dict[tuple[int, int | None], _Sequence] = {}
@@ -154,7 +208,7 @@ class Costs:
             through = (finish.take(table) + block.chars).min(axis=1)
             part = before[block.first : block.first + len(table)]
             np.minimum(part, through, out=part)
-        before[before > FOREVER // 2] = FOREVER
+        before[before > self._most] = FOREVER  # no text has room for it
         before[0] = FOREVER
         return before
 
@@ -219,7 +273,11 @@ class Costs:
                 assert following is not None
                 first = self.step(following, region, self._steps.pair(latest))
             pair = 2 * region if self._steps.pairs > 1 else 0
-            sequence = self._early[region, budget] = _Sequence(first, lambda finish: self.step(finish, region, pair))
+            automaton = self._steps.automaton
+            ends = automaton.accepts[region].any() or automaton.stops[region].any()
+            states = 0 if ends else self._steps.states
+            sequence = _Sequence(first, lambda finish: self.step(finish, region, pair), growing=states, most=self._most)
+            self._early[region, budget] = sequence
         return sequence
 
     def moment(self, region: int, pair: int, finish: Finish | None) -> Moment:

@@ -73,6 +73,26 @@ def test_costs_at_the_first_tokens_are_kept_as_runs(pattern: str, bound: int) ->
             assert one is not None and other is not None and np.array_equal(one, other), (op, count)
 
 
+@pytest.mark.parametrize("pattern", ["(ab|é)*", "a*b*", r"(?s).*", "a(ba)*|é*b"])
+@pytest.mark.parametrize("limit", [17, 60, 200])
+@pytest.mark.parametrize("tokens", [[b"a", b"b", b"\xc3", b"\xa9"], [b"a", b"b", b"ab", b"aba", b"\xc3", b"\xa9"]])
+def test_costs_that_grow_are_found_without_steps(pattern: str, limit: int, tokens: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmqlc.compiler.masks import core, counters
+
+    vocabulary = Vocabulary.build([b"<e>", *tokens], [0], [0])
+    constraint = c.And((c.Matches(const(pattern)), c.Count("chars", "<=", const(limit)), c.Count("tokens", "==", const(2 * limit - 10))))
+    automaton = build(constraint)
+    found = []
+    for periods in (12, 0):
+        monkeypatch.setattr(counters, "_PERIODS", periods)
+        core.forget_cores()
+        costs = core.core_of(automaton, vocabulary).costs
+        found.append([costs.after(count, None) for count in range(2 * limit)])
+    states = automaton.delta.shape[1]
+    for one, other in zip(*found, strict=True):
+        assert one is not None and other is not None and np.array_equal(one[:states], other[:states])
+
+
 def test_large_automata_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from lmqlc.compiler.masks import classes, core
 
