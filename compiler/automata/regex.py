@@ -283,11 +283,11 @@ class Reader:
         """Up to `most` turns that need not be taken: a greedy repetition takes one where it can, a lazy one where it must."""
         free = after.nullable and not after.flags
         if _may_be_empty(items):
-            first, last = _split(items)
-            if greedy and not free and first is not _NEVER and last is not _NEVER:
+            before, behind = _split(items)
+            if greedy and not free and before is not _NEVER and behind is not _NEVER:
                 raise _unsupported("a repetition of what may be empty")
-            items = first if greedy and free else _either((first, last))  # the empty way ends the repetition
-            greedy = greedy and (free or last is _NEVER)
+            items = before if greedy and free else _either((before, behind))  # the empty way ends the repetition
+            greedy = greedy and (free or behind is _NEVER)
         build, body = self._build, self.sequence(items, flags)
         if most == 0 or (free and not greedy):
             return build.epsilon
