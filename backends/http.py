@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +34,7 @@ from lmqlc.compiler.masks.hole import FinishReason, TokenResult
 from lmqlc.compiler.masks.request import Ended, Healed, HoleRequest, Language, Step
 from lmqlc.grammar.errors import ArtifactError, BackendUnavailable, ConstraintViolated, LmqlError, ModelNotFound
 
+Lines = AsyncGenerator[Any, None]
 OPTIONS = ("endpoint", "api_key", "chunk_timeout", "tokenizer")
 
 
@@ -55,6 +57,11 @@ class ServerBackend:
 
     async def close(self) -> None:
         self.client.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Squeezed:
+    """The budget narrowed the choices of the hole; said once, also where a stream is taken up again later."""
 
 
 class ServerSession:
@@ -125,15 +132,19 @@ class ServerSession:
     async def decode(self, request: HoleRequest) -> AsyncGenerator[Step, None]:
         """The tokens of a hole, and its end. A stream that breaks goes on where it broke; nothing comes twice."""
         known: list[TokenResult] = []
+        squeezed = False
         tries = Tries(self._client)
         while True:
             try:
                 async with contextlib.aclosing(self._stream(request, known)) as steps:
                     async for step in steps:
+                        if isinstance(step, _Squeezed):
+                            squeezed = True
+                            continue
                         if isinstance(step, TokenResult):
                             known.append(step)
                             tries.progress()
-                        yield step
+                        yield replace(step, squeezed=True) if squeezed and isinstance(step, Ended) else step
                         if isinstance(step, Ended):
                             return
                 error: Exception = Broken("the answer has no end")
@@ -141,7 +152,7 @@ class ServerSession:
                 error = found
             await tries.failed(error)
 
-    async def _stream(self, request: HoleRequest, known: Sequence[TokenResult]) -> AsyncGenerator[Step, None]:
+    async def _stream(self, request: HoleRequest, known: Sequence[TokenResult]) -> AsyncGenerator[Step | _Squeezed, None]:
         """One request for a hole, of which some tokens are known."""
         payload = self._hole_payload(request, known)
         name, packed = payload.get("automaton"), ""
@@ -179,7 +190,7 @@ class ServerSession:
             **fields,
         )
 
-    async def _steps(self, request: HoleRequest, known: list[TokenResult], lines: AsyncGenerator[Any, None]) -> AsyncGenerator[Step, None]:
+    async def _steps(self, request: HoleRequest, known: list[TokenResult], lines: Lines) -> AsyncGenerator[Step | _Squeezed, None]:
         patience = request.patience or self._client.patience
         since = time.monotonic()
         healed = b""
@@ -197,6 +208,8 @@ class ServerSession:
             for token in line.get("t", ()):
                 known.append(self._token(token))
                 yield known[-1]
+            if line.get("squeezed"):
+                yield _Squeezed()
             if "end" in line:
                 self._count(line.get("usage", ()))
                 yield self._ended(request, known, healed, line)
@@ -219,14 +232,13 @@ class ServerSession:
         reason, cut = line["end"], int(line["cut"])
         if reason == "budget":
             reason = request.budget.reason
-        exact = line.get("exact") is True
-        ended = Ended(cast(FinishReason, reason), cut, exact)
+        ended = Ended(cast(FinishReason, reason), cut, line.get("exact") is True, line.get("squeezed") is True)
         if not fits(request.language, pieces, ended):
             raise ConstraintViolated(
                 f"the server at {self._client.url} answered hole `{request.name}` with a text that breaks its constraint"
             )
         if isinstance(request.language, TextAutomaton) and reason == "stop":
-            return Ended("stop", whole_cut(request.language, pieces, cut), exact)
+            return replace(ended, cut=whole_cut(request.language, pieces, cut))
         return ended
 
 

@@ -98,7 +98,7 @@ class HoleWork:
         """The event of the end."""
         reason = self.hole.reason
         assert reason is not None
-        return Ended(reason, self.hole.cut, self.hole.exact)
+        return Ended(reason, self.hole.cut, self.hole.exact, self.hole.squeezed)
 
     def take(self, rows: Logits) -> None:
         if self._search is not None:

@@ -190,6 +190,8 @@ async def _conclude(
         healed=decoding.healed,
         bound=budget.bound,
         exact=decoding.exact,
+        count=decoding.count,
+        squeezed=decoding.squeezed,
     )
     at.finished(result, shown.rest(written.text))
     if decoding.reason == "length" and budget.ends_run:

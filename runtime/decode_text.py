@@ -187,7 +187,7 @@ async def _conclude(at: Interpreter, run: TextRun, shown: CertainText, final: tu
     if run.reason is None:
         raise LmqlError(f"the server left hole `{run.name}` unfinished")
     bound: Bound = "" if run.budget is None else run.budget.bound
-    result = HoleResult(run.name, text, value, tuple(run.tokens), run.reason, healed=run.healed, bound=bound)
+    result = HoleResult(run.name, text, value, tuple(run.tokens), run.reason, healed=run.healed, bound=bound, count=run.count)
     at.finished(result, shown.rest(run.final))
     if run.reason == "length" and run.budget is not None and run.budget.ends_run:
         at.bind(run.name, value)

@@ -45,7 +45,7 @@ async def fill_elsewhere(session: DecodesHoles, request: HoleRequest, hole: Hole
             if isinstance(step, Healed):
                 healed = step
             elif isinstance(step, Ended):
-                hole.conclude(step.reason, step.cut)
+                hole.conclude(step.reason, step.cut, squeezed=step.squeezed)
                 hole.exact = step.exact
             else:
                 hole.record(step, healed.text)

@@ -78,7 +78,8 @@ async def _conclude(at: Interpreter, hole: HoleIR, option: Any, chosen: Ranked, 
         at.prompt.append_said(text, whose)
     else:
         at.prompt.append_tokens(chosen.ids, text, await at.run.tokenizer(), instead_of=taken, whose=whose)
-    at.finished(HoleResult(hole.name, text, value, chosen.tokens, "distribution", healed=chosen.healed), text)
+    count = len(chosen.tokens) - (bool(chosen.healed) and chosen.tokens[0].text == chosen.healed)
+    at.finished(HoleResult(hole.name, text, value, chosen.tokens, "distribution", healed=chosen.healed, count=count), text)
     return value
 
 

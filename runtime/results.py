@@ -24,6 +24,9 @@ class HoleResult:
     healed: text at the end of the prompt that was taken back and is the beginning of the first token's; where it is all of it, that token
     is no part of the hole's text. bound: what bounded its tokens, where it was decoded.
     exact: the text is the likeliest of all that the hole may have, by the model's own probabilities; not only a text found token by token.
+    count: the tokens that write the text, as `len(TOKENS(X))` counts them: those that reach into it, one that a stop cut included.
+    squeezed: the text is whole and valid, and the budget made it what it is: at some step the budget alone forbade a token that the model
+    found likelier than the one that was taken, or it ended the text where another could have followed.
     """
 
     name: str
@@ -37,12 +40,8 @@ class HoleResult:
     healed: str = ""
     bound: Bound = field(default="", compare=False)
     exact: bool = False
-
-    @property
-    def count(self) -> int:
-        """The tokens that write the hole's text, those with text that was cut included: what `len(TOKENS(X))` is about."""
-        put_back = bool(self.healed) and self.tokens[0].text == self.healed
-        return sum(bool(token.text) for token in self.tokens) - put_back
+    count: int = 0
+    squeezed: bool = False
 
     @property
     def logprob(self) -> float:
@@ -52,7 +51,8 @@ class HoleResult:
     def __repr__(self) -> str:
         value = "" if self.value == self.text else f", value={self.value!r}"
         count = f"{len(self.tokens)} token{'' if len(self.tokens) == 1 else 's'}"
-        return f"<hole {self.name}: {self.text!r}{value}, {count}, log-probability {self.logprob:.4f}, {self.finish_reason}>"
+        ended = f"{self.finish_reason}, squeezed" if self.squeezed else self.finish_reason
+        return f"<hole {self.name}: {self.text!r}{value}, {count}, log-probability {self.logprob:.4f}, {ended}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The hole in terms of JSON; numbers that JSON does not know become None."""
@@ -61,6 +61,7 @@ class HoleResult:
             "text": self.text,
             "value": plain(self.value),
             "finish_reason": self.finish_reason,
+            "squeezed": self.squeezed,
             "healed": self.healed,
             "exact": self.exact,
             "logprob": plain(self.logprob),

@@ -9,7 +9,7 @@ from typing import Any
 from lmqlc.backends.base import Tokenizer, Vocabulary
 from lmqlc.backends.text import TextAbilities, TextPrompt, TextToken
 from lmqlc.compiler.masks.heal import covering, taken_back
-from lmqlc.compiler.masks.hole import Budget, FinishReason
+from lmqlc.compiler.masks.hole import Budget, FinishReason, reaching
 from lmqlc.compiler.masks.interface import State, TokenConstraint
 from lmqlc.runtime.link import LinkedHole
 from lmqlc.runtime.results import TokenResult
@@ -115,6 +115,11 @@ class TextRun:
         """The final text: what was taken, without what a stop removed."""
         data = self.text.encode()
         return data[: len(data) - self._cut].decode("utf-8", "replace") if self._cut else self.text
+
+    @property
+    def count(self) -> int:
+        """The server's tokens that reach into the final text."""
+        return reaching([len(token.text) for token in self.tokens], len(self.healed), len(self.final))
 
     def complete(self) -> bool:
         """The text so far may be the whole text."""

@@ -156,7 +156,7 @@ class Wire:
     async def _lines(self, ticket: Ticket, work: HoleWork, chunk: int, started: float) -> AsyncIterator[bytes]:
         """Lines: `{"t": [[id, log-probability, forced], …]}` for tokens, signs of life while there are none, then the end."""
         waiting: list[Any] = []
-        count = 0
+        count, told = 0, False
         while (events := await ticket.next(HEARTBEAT)) != []:
             if events is None:
                 yield b"\n" if ticket.admitted else b'{"queued":true}\n'
@@ -169,8 +169,8 @@ class Wire:
                     if waiting:
                         yield _tokens(waiting)
                     self._served.metrics.decoded(len(work.prompt), count)
-                    exact = {"exact": True} if event.exact else {}
-                    yield dumps({"end": event.reason, "cut": event.cut, **exact, "usage": _usage(work.usage)}) + b"\n"
+                    said = {name: True for name in ("exact", "squeezed") if getattr(event, name)}
+                    yield dumps({"end": event.reason, "cut": event.cut, **said, "usage": _usage(work.usage)}) + b"\n"
                     return
                 if not count:
                     self._served.metrics.first_token.add(time.perf_counter() - started)
@@ -180,6 +180,9 @@ class Wire:
             if len(waiting) >= chunk:
                 yield _tokens(waiting)
                 waiting = []
+                if work.hole.squeezed and not told:
+                    told = True
+                    yield b'{"squeezed":true}\n'  # now: whoever takes a broken stream up again has no other way to know
 
     async def logits(self, request: Request) -> Response:
         ready, fields, deadline = await self._fields(request)

@@ -55,8 +55,9 @@ class Linker:
         self._automata.put(name, automaton, automaton.delta.nbytes + automaton.accepts.nbytes)
         return automaton
 
-    async def link(self, name: Hashable, language: Language, budget: int, follow: str | None, before: bytes = b"") -> Linked:
-        """The constraint on tokens, and its stop phrases. name: equal only for the same language. before: see `TokenConstraint.require`.
+    async def link(self, name: Hashable, language: Language, budget: int | None, follow: str | None, before: bytes = b"") -> Linked:
+        """The constraint on tokens, and its stop phrases. name: equal only for the same language. budget: None for any number of tokens.
+        before: see `TokenConstraint.require`.
 
         Raises UnsatisfiableConstraint, UnsupportedConstraint and LmqlCompileError as `link` and `compose`, Busy where it takes long.
         """
@@ -67,13 +68,12 @@ class Linker:
             self._linked.put(key, found, found[0].nbytes)
         return found
 
-    def _within(self, name: Hashable, language: Language, budget: int, follow: str | None, before: bytes) -> Linked:
+    def _within(self, name: Hashable, language: Language, budget: int | None, follow: str | None, before: bytes) -> Linked:
         """A language linked once, whatever the budgets and prompts."""
-        key = (name, None, follow, b"")
-        whole = self._linked.get(key)
+        whole = self._linked.get((name, follow))
         if whole is None:
             whole = self._link(language, follow)
-            self._linked.put(key, whole, whole[0].nbytes)
+            self._linked.put((name, follow), whole, whole[0].nbytes)
         constraint, phrases = whole
         return constraint.within(budget).require(before), phrases
 

@@ -22,8 +22,8 @@ from lmqlc.backends.works import HoleWork, biased, top_tokens
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.automaton import StopPhrase
 from lmqlc.compiler.masks.hole import Budget, HoleRun, TokenResult
-from lmqlc.compiler.masks.request import Formula
-from lmqlc.grammar.errors import ContextOverflow
+from lmqlc.compiler.masks.request import Formula, Language
+from lmqlc.grammar.errors import ContextOverflow, UnsatisfiableConstraint
 
 IGNORED = (
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "stream_options",
@@ -168,7 +168,8 @@ def _message(fields: Fields) -> dict[str, str]:
 
 
 async def linked_for(manner: Manner, ready: Ready, budget: int) -> Linked | None:
-    """The constraint on tokens of a request; stop phrases are judged by it where there is one."""
+    """The constraint on tokens of a request; stop phrases are judged by it where there is one. Where no text fits the budget, it is the one
+    without: as much of a text is said as fits."""
     if manner.packed is not None:
         try:
             packed = base64.b64decode(manner.packed, validate=True)
@@ -177,13 +178,20 @@ async def linked_for(manner: Manner, ready: Ready, budget: int) -> Linked | None
         if manner.stops:
             raise Problem(400, "`stop` cannot stand beside an automaton: it has its own stops", param="stop")
         name = await ready.linker.run(lambda: _name_of(packed))
-        return await ready.linker.link(name, await ready.linker.received(name, packed), budget, None)
+        return await _linked(ready, name, await ready.linker.received(name, packed), budget)
     if manner.constraint is None:
         return None
     constraint = manner.constraint
     if manner.stops:
         constraint = c.And((constraint, c.Stop(c.Const(list(manner.stops)), keep=False)))
-    return await ready.linker.link(repr(constraint), Formula(constraint), budget, None)
+    return await _linked(ready, repr(constraint), Formula(constraint), budget)
+
+
+async def _linked(ready: Ready, name: str, language: Language, budget: int) -> Linked:
+    try:
+        return await ready.linker.link(name, language, budget, None)
+    except UnsatisfiableConstraint:
+        return await ready.linker.link(name, language, None, None)
 
 
 def _name_of(packed: bytes) -> str:
@@ -251,15 +259,17 @@ async def text_work(
     """The work for one text, and the stop phrases that are not shown. place: of the prompt in its request, and of the choice."""
     constraint, phrases = (None, ()) if linked is None else linked
     vocabulary = ready.tokenizer.vocabulary
-    hole = await ready.linker.begin(constraint, lambda: HoleRun("TEXT", vocabulary, constraint, Budget(budget, "budget"), phrases))
+    hole = await ready.linker.begin(
+        constraint, lambda: HoleRun("TEXT", vocabulary, constraint, Budget(budget, "budget"), phrases, partial=True)
+    )
     stops = manner.stops if linked is None else ()
     shown = tuple(StopPhrase(False, stop) for stop in stops) or phrases
     return TextWork(hole, prompt, manner, (manner.seed, *place), top, stops), shown
 
 
 def finish_reason(hole: HoleRun) -> str:
-    """Why a text ended, in OpenAI's words."""
-    return "length" if hole.reason in ("budget", "length", None) else "stop"
+    """Why a text ended, in OpenAI's words: the length also where a whole text is what it is for want of tokens."""
+    return "length" if hole.squeezed or hole.reason in ("budget", "length", None) else "stop"
 
 
 def finite(logprob: float) -> float:

@@ -77,6 +77,7 @@ class Combination:
         index = vocabulary_index(vocabulary)
         self._text_tokens = pack(index.usable)
         self._follow = frozenset(following(vocabulary, index, parts.follow.encode()) if parts.follow else ())
+        self._whole: Combination | None = None  # without the budget
         self._stoppers: list[int] = []
         self._by_first: dict[int, list[int]] = {}
         if parts.stops:
@@ -103,8 +104,14 @@ class Combination:
             max_tokens = None
         if max_tokens == self._parts.max_tokens:
             return self
+        if max_tokens is None and self._whole is not None:
+            return self._whole
         other = copy.copy(self)
         other._take(replace(self._parts, residues=within_budget(self._parts.residues, max_tokens), max_tokens=max_tokens))
+        if max_tokens is None:
+            self._whole, other._whole = other, None
+        elif self._parts.max_tokens is None:
+            other._whole = self
         return other
 
     def _find_stoppers(self, usable: list[int]) -> None:

@@ -80,6 +80,12 @@ class Healing:
             return False
         return self._constraint is None or self._constraint.enter(self._state, token_id, len(self.text)) is not None
 
+    def others(self, free: Healing | None) -> Ids:
+        """The tokens that another first step allows, and this one does not."""
+        if free is None:
+            return self.exact[:0]
+        return np.setdiff1d(np.concatenate([free.exact, free.longer]), np.concatenate([self.exact, self.longer]))
+
     def masked(self, logits: Logits) -> Logits:
         """Logits `float32[V]` with -inf for all tokens that may not come first."""
         scores = np.full_like(logits, -np.inf)

@@ -15,9 +15,9 @@ import numpy as np
 
 from lmqlc.backends.base import Logits, Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase
-from lmqlc.compiler.masks.forms import apply
+from lmqlc.compiler.masks.forms import apply, unpack
 from lmqlc.compiler.masks.heal import Healing, healing
-from lmqlc.compiler.masks.interface import Before, State, TokenConstraint
+from lmqlc.compiler.masks.interface import Before, Ids, State, TokenConstraint
 from lmqlc.grammar.errors import ConstraintViolated
 
 _BEHIND = 4
@@ -84,6 +84,9 @@ class HoleRun:
     heal: the text of tokens at the end of the prompt that may be taken back (see `heal`). Where `heals` says so at the start, the model is
     asked without them, and the first token must begin with that text; else they stay in the prompt, and nothing is different. A first
     token that is that text and no more is the prompt's own: it counts neither for the budget nor for the constraint.
+
+    partial: a text that is incomplete at the budget is the result, and no error. `squeezed`: the budget alone made the text what it is: at
+    some step it forbade a token that the model found likelier than the one that was taken, or it ended the text where another could follow.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class HoleRun:
         budget: Budget,
         phrases: Sequence[StopPhrase] = (),
         heal: bytes = b"",
+        *,
+        partial: bool = False,
     ) -> None:
         self.name = name
         self.vocabulary = vocabulary
@@ -102,6 +107,9 @@ class HoleRun:
         self.tokens: list[TokenResult] = []
         self.reason: FinishReason | None = None
         self.exact = False  # its text is the likeliest of all that it may have
+        self.squeezed = False
+        self._partial = partial
+        self._forbidden: tuple[Logits, float] | None = None  # scores of this step, and the best of what the budget alone forbids
         self._ids: list[int] = []  # those that write text
         self._cut = 0  # bytes at the end of the written text that are dropped
         self._phrases = tuple(phrases)
@@ -142,6 +150,13 @@ class HoleRun:
         """Bytes at the end of what was written that are no part of the text."""
         return self._cut
 
+    @property
+    def count(self) -> int:
+        """The tokens that write the text, as `len(TOKENS(X))` counts them: those that reach into it. Neither one that only puts back what
+        was taken from the prompt does, nor one that is wholly in what was cut."""
+        sizes = [len(self.vocabulary.tokens[i]) for i in self._ids]
+        return reaching(sizes, self._own, sum(sizes) - self._own - self._cut)
+
     def data(self) -> bytes:
         """The bytes of the final text so far, without what a stop removed."""
         written = b"".join(self.vocabulary.tokens[i] for i in self._ids)
@@ -178,16 +193,26 @@ class HoleRun:
 
     def masked(self, logits: Logits) -> Logits:
         """Logits `float32[V]` with -inf for every token that may not come next; the argument is left as it is."""
-        if self._healing is not None:
-            return self._healing.masked(logits)
         if self.constraint is None:
-            return logits
+            return logits if self._healing is None else self._healing.masked(logits)
+        free = self.constraint.within(None)
+        if self._healing is not None:
+            if free is not self.constraint:
+                self._weigh(logits, self._healing.others(healing(self.vocabulary, free, self._state, self._healing.text)))
+            return self._healing.masked(logits)
         bits = self.constraint.mask(self._state)
         if not bits.any():
             raise ConstraintViolated(f"no token can follow in hole `{self.name}`, and its text is not complete")
+        if free is not self.constraint:
+            allowed = free.mask(self._state)
+            self._weigh(logits, () if allowed is bits else np.flatnonzero(unpack(allowed & ~bits, len(logits))))
         scores = logits.copy()
         apply(scores, bits)
         return scores
+
+    def _weigh(self, logits: Logits, forbidden: Ids | tuple[()]) -> None:
+        """Remember how likely the best of the tokens is that the budget alone forbids."""
+        self._forbidden = (logits, float(logits[forbidden].max())) if len(forbidden) else None
 
     def forced(self) -> list[int]:
         """Tokens that the constraint leaves no choice about, within the budget; often empty. They stay the same until all of them are
@@ -211,6 +236,10 @@ class HoleRun:
         text = self.vocabulary.tokens[token_id].decode("utf-8", "replace")
         token = TokenResult(token_id, text, logprob, forced)
         self.tokens.append(token)
+        if self._forbidden is not None:
+            scores, best = self._forbidden
+            self.squeezed |= float(scores[token_id]) < best
+            self._forbidden = None
         if self._next < len(self._planned) and self._planned[self._next] == token_id:
             self._next += 1
         else:
@@ -237,9 +266,9 @@ class HoleRun:
                 self._own = len(healed)
             self._ids.append(token.id)
 
-    def conclude(self, reason: FinishReason, cut: int) -> None:
+    def conclude(self, reason: FinishReason, cut: int, *, squeezed: bool = False) -> None:
         """End the hole as it ended elsewhere, with so many bytes cut."""
-        self._cut, self.reason = cut, reason
+        self._cut, self.reason, self.squeezed = cut, reason, squeezed
 
     def _heal(self, first: Healing, token_id: int) -> None:
         """Take the first token, which covers the prompt's end."""
@@ -280,20 +309,34 @@ class HoleRun:
     def _settle(self) -> None:
         """End the hole where a stop, closure or the budget ends it."""
         constraint = self.constraint
-        if constraint is not None:
-            cut = constraint.stopped(self._state)
-            if cut is not None:
-                self._cut = cut
-                self.reason = "follow" if constraint.followed(self._state) else "stop"
-                return
-            if constraint.is_closed(self._state):
-                cut = self.left <= 0 and not constraint.within(None).is_closed(self._state)  # more would follow, were there more tokens
-                self.reason = self.budget.reason if cut else "closed"
-                return
-        if self.left <= 0:
-            if constraint is not None and not constraint.is_final(self._state):
+        if constraint is None:
+            self.reason = self.budget.reason if self.left <= 0 else None
+            return
+        cut = constraint.stopped(self._state)
+        if cut is not None:
+            self._cut = cut
+            self.reason = "follow" if constraint.followed(self._state) else "stop"
+        elif constraint.is_closed(self._state):
+            more = not constraint.within(None).is_closed(self._state)  # would follow, were there more tokens
+            self.squeezed |= more
+            self.reason = self.budget.reason if more and self.left <= 0 else "closed"
+        elif self.left <= 0:
+            final = constraint.is_final(self._state)
+            if not final and not self._partial:
                 raise ConstraintViolated(f"hole `{self.name}` reached its budget of {self.budget.tokens} tokens with its text incomplete")
+            self.squeezed |= final
             self.reason = self.budget.reason
+        elif self._partial and not constraint.exact and not constraint.mask(self._state).any():
+            self.constraint = constraint.within(None)  # no whole text fits, as shows only now: as much of one as does
+
+
+def reaching(sizes: Sequence[int], skip: int, end: int) -> int:
+    """How many tokens of some sizes reach into the first `end` bytes (or characters) of their text behind `skip`."""
+    at, found = -skip, 0
+    for size in sizes:
+        found += max(at, 0) < min(at + size, end)
+        at += size
+    return found
 
 
 def logprob(logits: Logits, token_id: int) -> float:

@@ -61,11 +61,13 @@ class Healed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a hole: why, and how many of the bytes written are cut. exact: the text is the likeliest of all that the hole may have."""
+    """The end of a hole: why, and how many of the bytes written are cut. exact: the text is the likeliest of all that the hole may have.
+    squeezed: the budget narrowed the hole's choices."""
 
     reason: FinishReason
     cut: int = 0
     exact: bool = False
+    squeezed: bool = False
 
 
 Step = Healed | TokenResult | Ended

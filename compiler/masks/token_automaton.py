@@ -67,6 +67,7 @@ class TokenAutomaton:
         self._cut = fixed_cut(core.automaton.phrases)
         self._removes = any(not phrase.keep for phrase in core.automaton.phrases)
         self._limit = core.automaton.char_limit or 0
+        self._whole: TokenAutomaton | None = None  # without the budget
         self._seen: dict[State, Bits] = {}
 
     @property
@@ -86,7 +87,14 @@ class TokenAutomaton:
             max_tokens = None
         if max_tokens == self.max_tokens:
             return self
-        return TokenAutomaton(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends)
+        if max_tokens is None and self._whole is not None:
+            return self._whole
+        other = TokenAutomaton(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends)
+        if max_tokens is None:
+            self._whole = other
+        elif self.max_tokens is None:
+            other._whole = self
+        return other
 
     @property
     def encode(self) -> Encode | None:

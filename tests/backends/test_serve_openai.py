@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
 import re
@@ -18,6 +19,9 @@ from lmqlc.backends.byte_tokenizer import ByteTokenizer
 from lmqlc.backends.scripted import RandomBackend, log_softmax
 from lmqlc.backends.serve.server import Server
 from lmqlc.backends.serve.settings import Settings
+from lmqlc.backends.wire_automaton import pack_automaton
+from lmqlc.compiler import constraints as c
+from lmqlc.compiler.automata.build import build
 
 MODEL = RandomBackend(3, tokenizer=ByteTokenizer(chat=True), context_length=400)
 TOKENS = MODEL.vocabulary.tokens
@@ -132,6 +136,38 @@ FORMS: dict[str, tuple[dict[str, Any], Any]] = {
 SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}, "b": {"enum": ["x", "y"]}}, "required": ["a", "b"]}
 
 
+AUTOMATON = base64.b64encode(pack_automaton(build(c.Matches(c.Const("b{50}"))))[1]).decode()
+PARTS: dict[str, tuple[dict[str, Any], str]] = {
+    "regex": ({"structured_outputs": {"regex": "a{50}"}}, "a+"),
+    "schema": ({"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}}}, r'\{"a"?'),
+    "grammar": ({"structured_outputs": {"grammar": 'start: "(" start ")" | "xxxxxxxxxx"'}}, r"\(*x*"),
+    "automaton": ({"structured_outputs": {"automaton": AUTOMATON}}, "b+"),
+}
+
+
+@pytest.mark.parametrize("kind", ["completions", "chat"])
+@pytest.mark.parametrize("form", PARTS)
+def test_where_no_whole_text_fits_the_answer_is_what_fits(client: openai.OpenAI, kind: str, form: str) -> None:
+    extra, pattern = PARTS[form]
+    asked: Any = {"model": "random", "max_tokens": 3, "extra_body": extra, "temperature": 0}
+    if kind == "completions":
+        choice: Any = client.completions.create(prompt="x", **asked).choices[0]
+        text = choice.text
+    else:
+        choice = client.chat.completions.create(messages=[{"role": "user", "content": "x"}], **asked).choices[0]
+        text = choice.message.content
+    assert choice.finish_reason == "length"
+    assert re.fullmatch(pattern, text), text
+
+
+@pytest.mark.parametrize(("most", "finish"), [(2, "length"), (3, "length"), (30, "stop")])
+def test_a_text_that_its_budget_made_ends_by_length(client: openai.OpenAI, most: int, finish: str) -> None:
+    extra, bias = {"structured_outputs": {"regex": r"(ab|c){1,9}!"}}, {str(TOKENS.index(b"!")): -50}
+    choice = client.completions.create(model="random", prompt="x", max_tokens=most, extra_body=extra, logit_bias=bias).choices[0]
+    assert re.fullmatch(r"(ab|c){1,9}!", choice.text)
+    assert choice.finish_reason == finish
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_constraints(client: openai.OpenAI, form: str, seed: int) -> None:
@@ -192,7 +228,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"structured_outputs": {"json": {"type": "nonsense"}}}}, ""),
     ({"extra_body": {"structured_outputs": {"grammar": "start: nowhere"}}}, ""),
     ({"extra_body": {"structured_outputs": {"automaton": "AAAA"}}}, ""),
-    ({"extra_body": {"structured_outputs": {"regex": "a{50}"}}, "max_tokens": 3}, ""),
+    ({"extra_body": {"structured_outputs": {"regex": "(?!)"}}, "max_tokens": 3}, ""),
     ({"prompt": "x " * 500}, ""),
 ]
 

@@ -63,6 +63,9 @@ class Ends:
     def followed(self, state: State) -> bool:
         return self.follows
 
+    def within(self, max_tokens: int | None) -> Ends:
+        return self
+
 
 KEEP, DROP = StopPhrase(True, "."), StopPhrase(False, ".")
 
