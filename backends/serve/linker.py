@@ -27,7 +27,7 @@ MOST_AUTOMATA = 128 << 20
 MOST_LINKED = 256 << 20
 """Bytes of linked constraints that are kept."""
 WAITING = 32
-"""Formulas that are linked, or begun, at the same time."""
+"""Formulas that are linked at the same time, and holes with one that are begun."""
 PATIENCE = 20.0
 """Seconds to wait for a constraint to be linked before the client is asked to come again."""
 
@@ -43,7 +43,8 @@ class Linker:
         self._automata: Kept[TextAutomaton] = Kept(MOST_AUTOMATA)
         self._linked: Kept[Linked] = Kept(MOST_LINKED)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lmqlc-link")
-        self._waiting = ThreadPoolExecutor(max_workers=WAITING, thread_name_prefix="lmqlc-formula")
+        self._formulas = ThreadPoolExecutor(max_workers=WAITING, thread_name_prefix="lmqlc-formula")
+        self._holes = ThreadPoolExecutor(max_workers=WAITING, thread_name_prefix="lmqlc-hole")
 
     def known(self, name: str) -> TextAutomaton | None:
         """An automaton that some client has sent before."""
@@ -64,7 +65,8 @@ class Linker:
         key = (name, budget, follow, before)
         found = self._linked.get(key)
         if found is None:
-            found = await self.run(lambda: self._within(name, language, budget, follow, before), waits=isinstance(language, Formula))
+            threads = self._formulas if isinstance(language, Formula) else self._thread
+            found = await self._run_in(threads, lambda: self._within(name, language, budget, follow, before))
             self._linked.put(key, found, found[0].nbytes)
         return found
 
@@ -79,11 +81,14 @@ class Linker:
 
     async def begin(self, constraint: TokenConstraint | None, work: Callable[[], T]) -> T:
         """Runs what begins a hole with a constraint: in a thread where that may wait for other processes."""
-        return work() if constraint is None or constraint.exact else await self.run(work, waits=True)
+        return work() if constraint is None or constraint.exact else await self._run_in(self._holes, work)
 
-    async def run(self, work: Callable[[], T], *, waits: bool = False) -> T:
-        """Runs something in the linker's thread; in one of its own where it waits for other processes. Raises Busy where it takes long."""
-        future = (self._waiting if waits else self._thread).submit(work)
+    async def run(self, work: Callable[[], T]) -> T:
+        """Runs something in the linker's thread. Raises Busy where it takes long."""
+        return await self._run_in(self._thread, work)
+
+    async def _run_in(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        future = threads.submit(work)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await asyncio.wrap_future(future)
@@ -112,5 +117,5 @@ class Linker:
 
     def close(self) -> None:
         """Ends the threads."""
-        for threads in (self._thread, self._waiting):
+        for threads in (self._thread, self._formulas, self._holes):
             threads.shutdown(wait=False, cancel_futures=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from importlib.util import find_spec
 from typing import Any, NamedTuple, NoReturn
@@ -42,10 +41,11 @@ STEP = 2.0
 """Seconds of computing time for one look at a text."""
 VOCABULARY = 60.0
 """Seconds of computing time in which a worker must learn a vocabulary; 262,144 tokens take it one."""
-MEMORY = 1 << 30
+MEMORY = 1 << 29
 """Bytes that a worker may take for its work."""
-WORKERS = min(8, max(3, os.cpu_count() or 3))
-"""Processes at most; most programs need one."""
+WORKERS = 8
+"""Processes at most, started as they are needed. A program that decodes one text after the other needs one; at a server, those that take
+long must leave some to the others."""
 REMEMBERED = 64 << 20
 """Bytes of what the engine said about texts."""
 FAILURES = 3
@@ -57,12 +57,11 @@ _ENTRY = 200  # bytes of an entry beside its text and mask, about
 
 
 class Judgement(NamedTuple):
-    """What the engine says about a text. more: it can go on in more than one way, as far as that is seen at once."""
+    """What the engine says about a text: it is alive, in the language, and the longest text of those that begin with it."""
 
     alive: bool
     accepting: bool
     closed: bool
-    more: bool
 
 
 class Masked(NamedTuple):
@@ -73,7 +72,8 @@ class Masked(NamedTuple):
 
 
 _pool = Pool("lmqlc.compiler.masks.guidance:Guidance", most=WORKERS, memory=MEMORY)
-_judged: Kept[Judgement] = Kept(REMEMBERED // 4)
+_judged: Kept[Judgement] = Kept(REMEMBERED // 8)
+_runs: Kept[bytes] = Kept(REMEMBERED // 8)
 _masked: Kept[Masked] = Kept(REMEMBERED * 3 // 4)
 _given_up: Kept[tuple[str, int]] = Kept(_FAILED)
 """The words about the last text of a grammar that was given up, and how many were: `FAILURES` where the grammar cannot be read."""
@@ -146,11 +146,12 @@ class GrammarEngine:
         return self._mask(text).bits
 
     def forced(self, text: bytes) -> bytes:
-        judged = self._judge(text)
-        known = _masked.get((self._key, text))
-        if not judged.alive or judged.more or (known is not None and not known.single):
+        if not self._mask(text).single:  # a mask is needed of every text that is reached
             return b""
-        found: bytes = self._ask("forced", text, MAX_FORCED + 1)
+        found = _runs.get((self._key, text))
+        if found is None:
+            found = self._ask("forced", text, MAX_FORCED + 1)
+            _runs.put((self._key, text), found, len(text) + len(found) + _ENTRY)
         if len(found) > MAX_FORCED:
             self._fail(f"{EMPTY}, or none of a usable length: more than {MAX_FORCED} bytes in a row leave no choice", text)
         self._forced = (text, text + found)
@@ -159,7 +160,7 @@ class GrammarEngine:
     def _judge(self, text: bytes) -> Judgement:
         before, whole = self._forced
         if len(before) < len(text) < len(whole) and whole.startswith(text):
-            return Judgement(True, False, False, False)
+            return Judgement(True, False, False)
         found = _judged.get((self._key, text))
         if found is None:
             found = Judgement(*self._ask("judge", text))
@@ -287,5 +288,5 @@ def _first_words(message: str) -> str:
 
 def forget() -> None:
     """Drop all that is remembered of texts and of failures."""
-    for kept in (_judged, _masked, _given_up):
+    for kept in (_judged, _runs, _masked, _given_up):
         kept.clear()

@@ -11,7 +11,7 @@ Requests, all of which name what they need; Missing names what was forgotten, or
 
     ("vocabulary", fingerprint, tokens)         None
     ("grammar", key, fingerprint, grammar, n)   None; n: ways to read one place of a text that are followed at most
-    ("judge", key, text)                        (alive, accepting, closed, open)
+    ("judge", key, text)                        (alive, accepting, closed)
     ("mask", key, text)                         uint32[ceil(V / 32)] as bytes, and whether one byte alone can follow
     ("forced", key, text, most)                 the bytes that must follow, up to `most`
 """
@@ -39,8 +39,6 @@ _BYTES_PER_BYTE = 192  # memory of a place for each byte of its text, as measure
 _NEAR = 256
 _WORDS = 4000  # characters of the engine's messages that are passed on
 _LOOK = 16  # requests between two looks at the memory that is held
-_COMMON = tuple(bytes([byte]) for byte in b'ae10 "n')
-"""Bytes that are tried first to see that there is a choice."""
 
 
 @dataclass(eq=False)
@@ -63,8 +61,8 @@ class Grammar:
         self._start = matcher
         self._cursors: list[Cursor] = []  # the one used last comes last
 
-    def judge(self, text: bytes) -> tuple[bool, bool, bool, bool]:
-        """A text is alive; is in the language; is, and nothing longer is; can go on in more than one way, as far as that is seen fast."""
+    def judge(self, text: bytes) -> tuple[bool, bool, bool]:
+        """A text is alive; is in the language; is, and nothing longer is."""
         return self._twice(self._judge, text)
 
     def mask(self, text: bytes) -> tuple[bytes, bool]:
@@ -86,14 +84,12 @@ class Grammar:
                 raise
         return ask(*args)
 
-    def _judge(self, text: bytes) -> tuple[bool, bool, bool, bool]:
+    def _judge(self, text: bytes) -> tuple[bool, bool, bool]:
         cursor = self._at(text)
         if cursor is None:
-            return False, False, False, False
-        matcher = cursor.matcher
-        accepting = bool(matcher.is_accepting())
-        closed = accepting and str(matcher.stop_reason()) == "NoExtension"
-        return True, accepting, closed, accepting or self._is_open(matcher)
+            return False, False, False
+        accepting = bool(cursor.matcher.is_accepting())
+        return True, accepting, accepting and str(cursor.matcher.stop_reason()) == "NoExtension"
 
     def _mask(self, text: bytes) -> tuple[bytes, bool]:
         cursor = self._at(text)
@@ -107,8 +103,6 @@ class Grammar:
         cursor = self._at(text)
         found = bytearray()
         while cursor is not None and len(found) < most and not cursor.matcher.is_accepting():
-            if not found and self._is_open(cursor.matcher):
-                break
             byte = self._single(_mask_of(cursor.matcher))
             if byte is None or not self._feed(cursor, bytes([byte])):
                 break
@@ -124,16 +118,6 @@ class Grammar:
         first, last = self._width // 8, (self._width + 256) // 8 + 1
         allowed = (int.from_bytes(raw[first:last], "little") >> self._width % 8) & ((1 << 256) - 1)
         return allowed.bit_length() - 1 if allowed and not allowed & (allowed - 1) else None
-
-    def _is_open(self, matcher: Any) -> bool:
-        """Two of the commonest bytes can follow; asked before a mask is built, which takes longest where much can follow."""
-        found = 0
-        for byte in _COMMON:
-            found += matcher.validate_tokens(self._tokens(byte))
-            if found == 2:
-                break
-        _check(matcher)
-        return found == 2
 
     def _tokens(self, text: bytes) -> list[int]:
         """The tokens that feed a text byte by byte."""

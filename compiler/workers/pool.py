@@ -33,7 +33,12 @@ IDLE = 300.0
 """Seconds without work after which a worker is ended."""
 _WATCH_BUSY, _WATCH_IDLE = 0.1, 0.5
 _PROGRAM = 64 << 20  # bytes that a worker holds before it has done anything, at most
+COSTLY = 0.1
+"""Seconds of computing time of a request from which on its home counts as costly, until a request takes less."""
+DOUBTFUL = max(2, (os.cpu_count() or 2) - 1)
+"""Requests at once that may well be given up, or take long, where homes lie apart."""
 _HOMES = 256
+_SPENT = 4096
 _WORDS = 2000
 
 Failure = Literal["time", "memory", "crash", "start"]
@@ -56,10 +61,28 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request gave. seconds: of computing time, with all that the worker had to be told for it."""
+    """What a request gave. seconds: of computing time, with all that the worker had to be told for it; own: without."""
 
     value: Any
     seconds: float
+    own: float
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A request that waits for a worker. spent: seconds that its home has taken so far. doubtful: it may well be given up, or take long."""
+
+    spent: float
+    since: float
+    home: Hashable
+    patience: float
+    doubtful: bool
+    worker: Worker | None = None
+
+    @property
+    def until(self) -> float:
+        """When it stops waiting for a worker that has its home."""
+        return self.since + self.patience
 
 
 class Worker:
@@ -67,7 +90,7 @@ class Worker:
 
     def __init__(self, service: str, memory: int) -> None:
         self.busy = False
-        self.untried = False
+        self.doubtful = False
         self.fresh = True
         self.worn = False
         self.homes: OrderedDict[Hashable, None] = OrderedDict()
@@ -92,6 +115,14 @@ class Worker:
             raise WorkerFailed("start", f"no worker process can be started: {problem}") from problem
         assert self.process.stdin is not None and self.process.stdout is not None
         self._channel = Channel(self.process.stdout.fileno(), self.process.stdin.fileno())
+
+    def take(self, home: Hashable, doubtful: bool) -> None:
+        """Begin the work for a request. doubtful: it may well be given up."""
+        self.busy, self.doubtful = True, doubtful
+        self.homes[home] = None
+        self.homes.move_to_end(home)
+        if len(self.homes) > _HOMES:
+            self.homes.popitem(last=False)
 
     def ask(self, request: Request, seconds: float) -> tuple[str, Any, float]:
         """What the worker says (ok, missing, error), its value, and the seconds it computed."""
@@ -181,8 +212,9 @@ def _exit(code: int | None) -> str:
 class Pool:
     """Workers of one service. most: how many at once. memory: bytes that each may take for its work, beyond the program itself.
 
-    apart: put every new home in a worker without others while there are enough, so that one that fails takes no other with it, and leave
-    one worker to requests that are not `untried`: for servers, whose requests come from strangers. Safe to share between threads.
+    Requests of homes that have taken least so far go first. apart: put every new home in a worker without others while there are enough, so
+    that one that fails takes no other with it, and let few requests run at once that are untried or of a costly home, so that the rest
+    finds workers and processors: for servers, whose requests come from strangers. Safe to share between threads.
     """
 
     def __init__(self, service: str, *, most: int, memory: int) -> None:
@@ -197,6 +229,8 @@ class Pool:
 
     def _reset(self) -> None:
         self._workers: list[Worker] = []
+        self._waiting: list[_Waiting] = []
+        self._spent: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # by home: in all, and for the last request
         self._freed = threading.Condition()
         self._watcher: threading.Thread | None = None
 
@@ -224,31 +258,52 @@ class Pool:
         while True:
             worker = self._taken(home, patience, untried)
             fresh, worker.fresh = worker.fresh, False
+            spent = seconds  # where it fails, for a reason or another
             try:
-                return _answer(worker, request, seconds, provide)
+                answer = _answer(worker, request, seconds, provide)
+                spent = answer.own
             except WorkerFailed as failed:
                 # It may have been hurt by an earlier request, or killed from outside: only a fresh one's failure is this request's fault.
                 if fresh or failed.kind == "time":
                     raise
+            else:
+                return answer
             finally:
-                self._give_back(worker)
+                self._give_back(worker, home, spent)
 
     def _taken(self, home: Hashable, patience: float, untried: bool) -> Worker:
-        until = time.monotonic() + patience
+        """A worker for a request, once there is one."""
         with self._freed:
-            while True:
-                left = until - time.monotonic()
-                full = untried and self.apart and sum(worker.untried for worker in self._workers) >= self.most - 1
-                worker = None if full else self._choose(home, anyone=left <= 0)
-                if worker is not None:
-                    worker.busy, worker.untried = True, untried
-                    worker.homes[home] = None
-                    worker.homes.move_to_end(home)
-                    if len(worker.homes) > _HOMES:
-                        worker.homes.popitem(last=False)
-                    self._watch()
-                    return worker
-                self._freed.wait(left if left > 0 else None)
+            spent, last = self._spent.get(home, (0.0, 0.0))
+            waiting = _Waiting(spent, time.monotonic(), home, patience, untried or last > COSTLY)
+            self._waiting.append(waiting)
+            try:
+                self._dispatch()
+                while waiting.worker is None:
+                    left = waiting.until - time.monotonic()
+                    self._freed.wait(left if left > 0 else None)
+                    self._dispatch()
+            except BaseException:
+                if waiting.worker is not None:
+                    waiting.worker.busy = False
+                else:
+                    self._waiting.remove(waiting)
+                raise
+            self._watch()
+            return waiting.worker
+
+    def _dispatch(self) -> None:
+        """Give workers to requests that wait, as long as there are some."""
+        now = time.monotonic()
+        for waiting in sorted(self._waiting, key=lambda waiting: (waiting.spent, waiting.since)):
+            if waiting.doubtful and self.apart and sum(worker.doubtful for worker in self._workers) >= min(DOUBTFUL, self.most - 1):
+                continue
+            worker = self._choose(waiting.home, anyone=now >= waiting.until)
+            if worker is not None:
+                self._waiting.remove(waiting)
+                worker.take(waiting.home, waiting.doubtful)
+                waiting.worker = worker
+                self._freed.notify_all()
 
     def _choose(self, home: Hashable, *, anyone: bool) -> Worker | None:
         """A free worker for a home; None where it is better to wait. anyone: not only for those that have it."""
@@ -263,13 +318,16 @@ class Pool:
             self._workers.append(found)
         return found
 
-    def _give_back(self, worker: Worker) -> None:
+    def _give_back(self, worker: Worker, home: Hashable, seconds: float) -> None:
         gone = worker.worn or worker.process.returncode is not None
         with self._freed:
-            worker.busy = worker.untried = False
+            worker.busy = worker.doubtful = False
+            self._spent[home] = self._spent.pop(home, (0.0, 0.0))[0] + seconds, seconds
+            while len(self._spent) > _SPENT:
+                self._spent.popitem(last=False)
             if gone and worker in self._workers:
                 self._workers.remove(worker)
-            self._freed.notify_all()
+            self._dispatch()
         if gone:
             worker.end()
 
@@ -317,7 +375,7 @@ def _answer(worker: Worker, request: Request, seconds: float, provide: Provide) 
         kind, value, took = worker.ask(request, seconds)
     if kind != "ok":
         raise WorkerError(value)
-    return Answer(value, spent + took)
+    return Answer(value, spent + took, took)
 
 
 def _told(worker: Worker, name: str, provide: Provide, given: set[str]) -> float:

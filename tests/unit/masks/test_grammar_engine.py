@@ -237,7 +237,7 @@ def test_texts_are_read_in_any_order() -> None:
     for source in sources:
         grammar = guidance.Grammar(source, tokenizer, width, 1000)
         texts = [b""]
-        for _ in range(400):
+        for _ in range(120):
             text = dice.choice(texts[-40:])
             bits = int.from_bytes(guidance.Grammar(source, tokenizer, width, 1000).mask(text)[0], "little")
             follow = [token for i, token in enumerate(tokens) if bits >> i & 1 and token]
