@@ -163,7 +163,8 @@ def extras(ours: Ours, row: Row, texts: Ids, folder: Path) -> OurExtras:
     cold = best(*(walk(ours, ours.first(arrays).linked, texts, len(ours.vocabulary)).mask for _ in range(3)))
     tables = sum(array.nbytes for array in to_arrays(linked).values())
     data = path.read_bytes()
-    classes = max(block.classes for block in linked.core.classes.all())
+    whole = linked.core.classes.whole
+    classes = whole.classes if whole is not None else 0
     sizes = (tables / 1e3, len(data) / 1e3, len(zlib.compress(data)) / 1e3)
     return OurExtras(linked.core.steps.states, classes, *times, cold, *sizes)
 

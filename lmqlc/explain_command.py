@@ -184,9 +184,13 @@ def _linked(hole: HoleIR, constraint: Constraint, program: Program, tokenizer: T
         return str(error)
     assert isinstance(linked, TokenAutomaton)
     arrays = to_arrays(linked)
-    classes = sum(block.classes for block in linked.core.classes.all())
+    whole = linked.core.classes.whole
     masks, size = len(arrays["sizes"]), sum(array.nbytes for array in arrays.values())
-    parts = [_count(classes, "token class"), *([_count(masks, "distinct mask")] if masks else []), f"{size / 1e6:.2f} MB"]
+    parts = [
+        _count(whole.classes, "token class") if whole else "token classes found state by state",
+        *([_count(masks, "distinct mask")] if masks else []),
+        f"{size / 1e6:.2f} MB",
+    ]
     return f"{', '.join(parts)}, {_count(len(tokenizer.vocabulary), 'token')}"
 
 

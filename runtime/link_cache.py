@@ -72,9 +72,9 @@ class DiskEntry:
         from lmqlc.compiler.masks.store import keep
         from lmqlc.compiler.masks.token_automaton import TokenAutomaton
 
-        block = core.classes.block(core.automaton.start)
-        blocks = -(-core.steps.states // block.states)
-        if seconds < WORTH_KEEPING or blocks * (block.table.nbytes + block.class_of.nbytes) > LARGEST:
+        whole = core.classes.whole
+        size = core.automaton.delta.nbytes if whole is None else whole.table.nbytes + whole.class_of.nbytes
+        if seconds < WORTH_KEEPING or size > LARGEST:
             return
         keep(self.key, TokenAutomaton(core, max_tokens=None, follow="", encode=None))
         with contextlib.suppress(OSError):

@@ -11,11 +11,12 @@ and memory follow the states that are reached.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,15 @@ import numpy.typing as npt
 from lmqlc.compiler.masks.steps import Steps, Values
 from lmqlc.compiler.masks.trie import VocabularyIndex
 
+if TYPE_CHECKING:
+    from lmqlc.compiler.masks.one_state import OneState
+
 BLOCK = 1024
 """Source states (times pairs) per block of an automaton that is too large for one block."""
 ONE_BLOCK = 1 << 15
 """Source states (times pairs) that are tried as one block."""
+SINGLE = 64
+"""Blocks of single states that are kept: a state's mask is, and a token is soon read byte by byte."""
 WORK = 1 << 24
 """Entries of vectors that one block may compute before it is cut: some 50 ms."""
 
@@ -42,6 +48,7 @@ class ClassBlock:
     class_of: uint16 or uint32[V], class of every token; class 0 holds the tokens that are never allowed here.
     table: uint16 or int32[P, n, K], the value to which a class leads by pair and state. chars: int32[K], code points that its tokens begin
     (0 where characters are not counted). listed: the token ids of every class, ascending, once `list_members` was called; empty before.
+    alive: where they are known, the tokens that are not of class 0, in any order, and their classes.
     """
 
     first: int
@@ -49,6 +56,16 @@ class ClassBlock:
     table: npt.NDArray[np.integer[Any]]
     chars: npt.NDArray[np.int32]
     listed: list[npt.NDArray[np.intp]] = field(default_factory=list)
+    alive: tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.integer[Any]]] | None = None
+
+    def flags(self, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """bool[V], the tokens of some classes."""
+        if self.alive is None:
+            return allowed.take(self.class_of)
+        flags = np.zeros(len(self.class_of), np.bool_)
+        tokens, kinds = self.alive
+        flags[tokens] = allowed[kinds]
+        return flags
 
     @cached_property
     def states(self) -> int:
@@ -244,59 +261,72 @@ def _number(keys: Values, bound: int) -> tuple[Values, Values]:
 
 
 class TokenClasses:
-    """The blocks of one automaton over one vocabulary, built when first needed."""
+    """The classes of one automaton over one vocabulary, built when first needed: of all its states in one block; where that is too much work
+    those of each state by itself, and for questions about all states, of blocks of consecutive states."""
 
-    def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], blocks: Sequence[ClassBlock] = ()) -> None:
+    def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], whole: ClassBlock | None = None) -> None:
         self._steps = steps
         self._index = index
         self._lock = threading.RLock()
-        self._size = steps.states if steps.states * steps.pairs <= ONE_BLOCK else cut_size(steps)
-        if blocks:
-            self._size = blocks[0].states
-        self._blocks: list[ClassBlock | None] = [*blocks] or [None] * -(-steps.states // self._size)
+        self._whole = whole
+        self._large = steps.states * steps.pairs > ONE_BLOCK
+        self._single: OrderedDict[int, ClassBlock] = OrderedDict()
+        self._parts: list[ClassBlock | None] = []
+        self._size = cut_size(steps)
+        self._walks: OneState | None = None
 
     def block(self, state: int) -> ClassBlock:
         """The block that holds a state."""
-        return self._blocks[state // self._size] or self._build(state)
+        return self.built(state) or self._build(state)
 
     def built(self, state: int) -> ClassBlock | None:
         """The block that holds a state, if it was built."""
-        return self._blocks[state // self._size]
+        return self._whole or self._single.get(state) or (self._parts[state // self._size] if self._parts else None)
+
+    @property
+    def whole(self) -> ClassBlock | None:
+        """The block of all states, None where there are too many for one."""
+        with self._lock:
+            if self._whole is None and not self._large:
+                try:
+                    self._whole = build_block(self._index(), self._steps, 0, self._steps.states)
+                    self._whole.list_members()
+                except TooMuchWork:
+                    self._large = True
+            return self._whole
 
     def _build(self, state: int) -> ClassBlock:
         with self._lock:
-            at = state // self._size
-            block = self._blocks[at]
+            block = self.whole or self.built(state)
             if block is None:
-                first = at * self._size
-                try:
-                    block = build_block(self._index(), self._steps, first, min(self._size, self._steps.states - first))
-                except TooMuchWork:
-                    return self._cut(state)
-                block.list_members()
-                self._blocks[at] = block
-            return block
+                from lmqlc.compiler.masks.one_state import OneState
 
-    def _cut(self, state: int) -> ClassBlock:
-        """Begin again with blocks of fewer states; the one that holds a state."""
-        size = cut_size(self._steps)
-        self._blocks = [None] * -(-self._steps.states // size)  # before the size: a reader in between finds no block, and waits
-        self._size = size
-        return self._build(state)
+                self._walks = self._walks or OneState(self._steps, self._index())
+                block = self._single[state] = self._walks.block(state)
+                while len(self._single) > SINGLE:
+                    self._single.popitem(last=False)
+            return block
 
     @property
     def nbytes(self) -> int:
         """Bytes of the blocks that are built, with their lists of tokens."""
-        built = [block for block in self._blocks if block is not None]
+        built = [block for block in (self._whole, *self._single.values(), *self._parts) if block is not None]
         return sum(block.table.nbytes + block.class_of.nbytes + (8 * len(block.class_of) if block.listed else 0) for block in built)
 
     def all(self) -> Iterator[ClassBlock]:
         """Every block, in the order of its states."""
-        first = 0
-        while first < self._steps.states:
-            block = self.block(first)
+        whole = self.whole
+        if whole is not None:
+            yield whole
+            return
+        size, states = self._size, self._steps.states
+        for at in range(-(-states // size)):
+            with self._lock:
+                self._parts = self._parts or [None] * -(-states // size)
+                block = self._parts[at]
+                if block is None:
+                    block = self._parts[at] = build_block(self._index(), self._steps, at * size, min(size, states - at * size))
             yield block
-            first += block.states
 
 
 def cut_size(steps: Steps) -> int:

@@ -35,14 +35,15 @@ from lmqlc.grammar.errors import UnsupportedConstraint
 class Known:
     """What was found when an automaton was linked before, over S states and V tokens.
 
-    width: number of values. blocks: all of them. costs: see `KnownCosts`. rows: uint32[D, ceil(V / 32)], masks without what ends a text;
-    sizes: int32[D], tokens they allow. row: int32[S], the row of a state without budget; -1 where none is kept. enough: int32[S], the room
-    from which on it is the mask. first: the row of the start state before any token, without budget and with all room; -1 for none.
+    width: number of values. block: that of all states, None where there are too many. costs: see `KnownCosts`.
+    rows: uint32[D, ceil(V / 32)], masks without what ends a text; sizes: int32[D], tokens they allow. row: int32[S], the row of a state
+    without budget; -1 where none is kept. enough: int32[S], the room from which on it is the mask. first: the row of the start state
+    before any token, without budget and with all room; -1 for none.
     longest: see `Core.longest`.
     """
 
     width: int
-    blocks: tuple[ClassBlock, ...]
+    block: ClassBlock | None
     costs: KnownCosts
     rows: Bits
     sizes: npt.NDArray[np.int32]
@@ -66,7 +67,7 @@ class Core:
         self.vocabulary = vocabulary
         self.known = known
         self.steps = Steps(automaton, values_of(automaton, self.index.max_chars) if known is None else known.width)
-        self.classes = TokenClasses(self.steps, lambda: self.index, () if known is None else known.blocks)
+        self.classes = TokenClasses(self.steps, lambda: self.index, None if known is None else known.block)
         removed = _removed_chars(automaton) if self.steps.counts_chars else 0
         spelled = known is None and self._spelled()
         self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=None if known is None else known.costs)

@@ -8,7 +8,7 @@ of +inf and -inf is one pass over the scores. Masks that come from an automaton 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -120,13 +120,12 @@ def apply(scores: Scores, bits: Bits) -> None:
 
 
 class Classes(Protocol):
-    """What a pool needs to know of token classes: the class of every token, and the tokens by class, empty where they are not listed."""
-
-    @property
-    def class_of(self) -> npt.NDArray[np.unsignedinteger[Any]]: ...
+    """What a pool needs to know of token classes: the tokens of some of them, and the tokens by class, empty where they are not listed."""
 
     @property
     def listed(self) -> list[Ids]: ...
+
+    def flags(self, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]: ...
 
 
 class MaskPool:
@@ -137,7 +136,7 @@ class MaskPool:
 
     def build(self, classes: Classes, allowed: npt.NDArray[np.bool_], extra: Ids) -> Mask:
         """The mask of the tokens of some classes (`allowed`, by class) and of `extra` tokens."""
-        flags = self._by_member(classes.listed, allowed) if classes.listed else allowed.take(classes.class_of)
+        flags = self._by_member(classes.listed, allowed) if classes.listed else classes.flags(allowed)
         flags[extra] = True
         return Mask(pack(flags), self.width, int(np.count_nonzero(flags)))
 

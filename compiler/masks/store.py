@@ -21,7 +21,7 @@ import numpy as np
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.masks.canonical import Encode
-from lmqlc.compiler.masks.classes import ClassBlock, cut_size, table_type
+from lmqlc.compiler.masks.classes import ClassBlock, table_type
 from lmqlc.compiler.masks.core import Core, Known
 from lmqlc.compiler.masks.counters import FOREVER, KnownCosts
 from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
@@ -30,9 +30,11 @@ from lmqlc.compiler.masks.steps import Steps
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, finished
 from lmqlc.grammar.errors import ArtifactError
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 ROW_BYTES = 1 << 20
 """Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
+FEW_STATES = 64
+"""Masks of so many states are stored of an automaton with too many for one block."""
 EARLY_BYTES = 1 << 18
 """Costs at the first counts of tokens are stored up to this size."""
 EARLY_RUNS = 1 << 12
@@ -48,9 +50,9 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
     arrays: dict[str, Array] = {name: getattr(automaton, name) for name in _AUTOMATON}
     if automaton.holds is not None:
         arrays["holds"] = automaton.holds
-    blocks = list(core.classes.all())
-    for number, block in enumerate(blocks):
-        arrays |= {f"class_of.{number}": block.class_of, f"table.{number}": block.table, f"chars.{number}": block.chars}
+    block = core.classes.whole
+    if block is not None:
+        arrays |= {"class_of": block.class_of, "table": block.table, "chars": block.chars}
     about = {
         "version": STORE_VERSION,
         "fingerprint": core.vocabulary.fingerprint,
@@ -58,7 +60,7 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
         "start": int(automaton.start),
         "char_limit": automaton.char_limit,
         "phrases": [asdict(phrase) for phrase in automaton.phrases],
-        "blocks": len(blocks),
+        "whole": block is not None,
         "bytes_needed": costs.bytes_needed,
         "longest": core.longest,
     }
@@ -109,7 +111,8 @@ def _rows(core: Core) -> dict[str, Array]:
     rows: list[Array] = []
     sizes: list[int] = []
     last = len(steps.bounds) > 1  # then nothing is without budget: the count of tokens is one
-    for state in [] if last else np.flatnonzero(finish[: steps.states] < FOREVER).tolist():
+    live = [] if last else np.flatnonzero(finish[: steps.states] < FOREVER).tolist()
+    for state in live if core.classes.whole is not None else live[:FEW_STATES]:
         most = min(table.need(state, moment)[1], core.automaton.char_limit or 0)  # there is never more room than the limit
         mask, _ = table.get(state, most, moment, False)
         number = numbers.setdefault(id(mask.bits), len(numbers))
@@ -163,9 +166,10 @@ def _checked(arrays: Mapping[str, Array], vocabulary: Vocabulary) -> tuple[TextA
     _array(enough, "<i4", (states,), -_LARGEST, _LARGEST)
     word, bit = _never(vocabulary)
     _require(not ((rows[:, word] >> bit) & 1).any())
-    blocks = _blocks(arrays, Steps(automaton, width), about["blocks"], tokens)
+    _require(type(about["whole"]) is bool)
+    block = _block(arrays, Steps(automaton, width), tokens) if about["whole"] else None
     costs = KnownCosts(_finish(arrays["finish"], width), needed, *_early_costs(arrays, width))
-    return automaton, Known(width, blocks, costs, rows, sizes, row, enough, first, longest)
+    return automaton, Known(width, block, costs, rows, sizes, row, enough, first, longest)
 
 
 def _finish(array: Array, width: int) -> Array:
@@ -233,20 +237,16 @@ def _phrase(stored: Mapping[str, Any]) -> StopPhrase:
     return phrase
 
 
-def _blocks(arrays: Mapping[str, Array], steps: Steps, count: object, tokens: int) -> tuple[ClassBlock, ...]:
-    size = steps.states if count == 1 else cut_size(steps)
-    _require(type(count) is int and count == -(-steps.states // size))
-    blocks = []
-    for number, first in enumerate(range(0, steps.states, size)):
-        class_of, table, chars = (arrays[f"{name}.{number}"] for name in ("class_of", "table", "chars"))
-        kinds = len(chars)
-        _require(class_of.dtype.str in ("<u2", "<u4"))
-        _array(class_of, class_of.dtype.str, (tokens,), 0, kinds)
-        _array(table, table_type(steps).str, (steps.pairs, min(size, steps.states - first), kinds), 0, steps.width)
-        _array(chars, "<i4", (kinds,), 0, _LARGEST if steps.counts_chars else 1)
-        _require(not table[:, :, 0].any())
-        blocks.append(ClassBlock(first, class_of, table, chars))
-    return tuple(blocks)
+def _block(arrays: Mapping[str, Array], steps: Steps, tokens: int) -> ClassBlock:
+    """The block of all states."""
+    class_of, table, chars = (arrays[name] for name in ("class_of", "table", "chars"))
+    kinds = len(chars)
+    _require(class_of.dtype.str in ("<u2", "<u4"))
+    _array(class_of, class_of.dtype.str, (tokens,), 0, kinds)
+    _array(table, table_type(steps).str, (steps.pairs, steps.states, kinds), 0, steps.width)
+    _array(chars, "<i4", (kinds,), 0, _LARGEST if steps.counts_chars else 1)
+    _require(not table[:, :, 0].any())
+    return ClassBlock(0, class_of, table, chars)
 
 
 def _require(sound: bool, problem: str = "is damaged") -> None:

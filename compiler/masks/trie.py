@@ -75,6 +75,26 @@ class VocabularyIndex:
         return ids
 
     @cached_property
+    def children(self) -> npt.NDArray[np.intp]:
+        """intp[N + 1], the first node below every node; those of one node stand together, before those of the next."""
+        return np.searchsorted(self.parent[1:], np.arange(len(self.parent) + 1)) + 1
+
+    @cached_property
+    def tokens_by_node(self) -> npt.NDArray[np.intp]:
+        """intp[M], usable tokens in the order of the nodes where they end."""
+        return np.argsort(self.node, kind="stable")[np.count_nonzero(self.node < 0) :]
+
+    @cached_property
+    def tokens_at(self) -> npt.NDArray[np.intp]:
+        """intp[M], the nodes of `tokens_by_node`."""
+        return self.node[self.tokens_by_node].astype(np.intp)
+
+    @cached_property
+    def tokens_from(self) -> npt.NDArray[np.intp]:
+        """intp[N + 1], the place in `tokens_by_node` of the first token of every node, or of the next one that has any."""
+        return np.searchsorted(self.tokens_at, np.arange(len(self.parent) + 1))
+
+    @cached_property
     def single_bytes(self) -> npt.NDArray[np.bool_]:
         """bool[256]: some token is this byte alone. With all bytes a text needs, it can be written whatever the other tokens are."""
         found = np.zeros(256, np.bool_)

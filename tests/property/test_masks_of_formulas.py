@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
+from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
+from lmqlc.compiler.masks import classes
+from lmqlc.compiler.masks.core import forget_cores
 from lmqlc.compiler.masks.forms import unpack
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, link
 from lmqlc.grammar.errors import UnsatisfiableConstraint
@@ -302,14 +305,33 @@ def check_leads_on(oracle: Oracle, linked: TokenAutomaton, start: Any, tokens: t
 LONG = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 500)
 
 
+def linked_as(large: bool, automaton: TextAutomaton, vocabulary: Vocabulary, budget: int | None, follow: str) -> TokenAutomaton:
+    """Linked; where `large`, as if the automaton had too many states for one block of them."""
+    limit = classes.ONE_BLOCK
+    try:
+        if large:
+            classes.ONE_BLOCK = 0
+            forget_cores()
+        return link(automaton, vocabulary, max_tokens=budget, follow=follow or None)
+    finally:
+        classes.ONE_BLOCK = limit
+
+
 @LONG
-@given(constraints, vocabularies(), st.sampled_from([0, 1, 2, 3, 3, 4, None]), st.sampled_from(["", "", "b", "a.", "é", "1 a"]), st.data())
+@given(
+    constraints,
+    vocabularies(),
+    st.sampled_from([0, 1, 2, 3, 3, 4, None]),
+    st.sampled_from(["", "", "b", "a.", "é", "1 a"]),
+    st.booleans(),
+    st.data(),
+)
 def test_masks_equal_brute_force(
-    constraint: c.Constraint, vocabulary: Vocabulary, budget: int | None, follow: str, data: st.DataObject
+    constraint: c.Constraint, vocabulary: Vocabulary, budget: int | None, follow: str, large: bool, data: st.DataObject
 ) -> None:
     oracle = Oracle(constraint, vocabulary, follow)
     try:
-        linked = link(build(constraint), vocabulary, max_tokens=budget, follow=follow or None)
+        linked = linked_as(large, build(constraint), vocabulary, budget, follow)
     except UnsatisfiableConstraint:
         assert not oracle.can_finish((), 3 if budget is None else budget)
         return

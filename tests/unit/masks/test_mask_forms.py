@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from lmqlc.compiler.masks import forms
+from lmqlc.compiler.masks.classes import ClassBlock
 
 WIDTHS = [1, 31, 32, 33, 1000]
 
@@ -73,7 +72,8 @@ def test_rows_are_kept_within_bounds() -> None:
 def test_the_pool_builds_unions_and_extends_them(listed: bool) -> None:
     pool = forms.MaskPool(50)
     members = [np.arange(0, 10), np.arange(10, 45), np.arange(45, 50)]
-    classes = SimpleNamespace(class_of=np.repeat(np.arange(3, dtype=np.uint16), [10, 35, 5]), listed=members if listed else [])
+    class_of = np.repeat(np.arange(3, dtype=np.uint16), [10, 35, 5])
+    classes = ClassBlock(0, class_of, np.zeros((1, 1, 3), np.uint16), np.zeros(3, np.int32), members if listed else [])
     none = np.zeros(0, np.intp)
     for allowed in ([True, False, False], [True, True, False], [False, False, False], [True, True, True]):
         mask = pool.build(classes, np.array(allowed), none)
