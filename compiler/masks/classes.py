@@ -261,7 +261,7 @@ def _number(keys: Values, bound: int) -> tuple[Values, Values]:
 
 
 class TokenClasses:
-    """The classes of one automaton over one vocabulary, built when first needed: of all its states in one block; where that is too much work
+    """The classes of one automaton over one vocabulary, built when first needed: of all states in one block; where that is too much work
     those of each state by itself, and for questions about all states, of blocks of consecutive states."""
 
     def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], whole: ClassBlock | None = None) -> None:
