@@ -30,6 +30,10 @@ CacheKind = Literal["shared", "append", "none"]
 SCORE_CHUNK = 256
 """Positions scored in one forward pass: bounds the memory for logits, which is positions × vocabulary."""
 
+PIECE = 1024
+"""Positions read in one forward pass. In a single one every position looks at every other: memory and time for long prompts would grow with
+the square of their length, in layers with a sliding window too."""
+
 
 @dataclass(slots=True)
 class Cost:
@@ -193,7 +197,13 @@ class Engine:
 
     def _extend(self, branch: Branch, new: list[int], keep: int, cost: Cost) -> torch.Tensor:
         """Reads `new` ids after a branch and keeps the longer branch. Logits `[keep, width]` after the last `keep` of them."""
-        logits, branch.cache = self.forward(torch.tensor([new], device=self._device), branch.cache, keep)
+        read = 0
+        while self.cache_kind != "none" and len(new) - read > max(PIECE, keep):
+            part = new[read : read + min(PIECE, len(new) - read - keep)]
+            branch.cache = self.forward(torch.tensor([part], device=self._device), branch.cache, 1)[1]
+            cost.passes += 1
+            read += len(part)
+        logits, branch.cache = self.forward(torch.tensor([new[read:]], device=self._device), branch.cache, keep)
         cost.passes += 1
         cost.computed += len(new)
         if self.cache_kind != "none":

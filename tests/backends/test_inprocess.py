@@ -188,6 +188,28 @@ def test_long_scores_are_computed_in_pieces(checkpoints: Path, monkeypatch: pyte
     np.testing.assert_allclose(asyncio.run(run()), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("piece", [1, 5, 16])
+def test_long_prompts_are_read_in_pieces(checkpoints: Path, name: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmqlc.backends import engine
+
+    backend, model = backend_of(checkpoints, name), reference(checkpoints, name)
+    ids = [(i * 37) % 280 for i in range(41)]
+    monkeypatch.setattr(engine, "PIECE", piece)
+
+    async def run() -> None:
+        session = await backend.open()
+        np.testing.assert_allclose(await session.logits([ids]), plain_logits(model, [ids]), atol=1e-4)
+        longer = [[*ids, 7, 8, *range(20)], [*ids[:9], *range(30)]]
+        np.testing.assert_allclose(await session.logits(longer), plain_logits(model, longer), atol=1e-4)
+        scores = await (await backend.open()).score([*ids, *range(60)], 38)
+        assert len(scores) == len(ids) + 60 - 38
+        monkeypatch.undo()
+        np.testing.assert_allclose(scores, await (await backend_of(checkpoints, name).open()).score([*ids, *range(60)], 38), atol=1e-4)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("name", SHARING)
 def test_only_new_tokens_are_computed(checkpoints: Path, name: str) -> None:
     backend = backend_of(checkpoints, name, cache_bytes=1 << 20)
