@@ -146,7 +146,7 @@ class TextAbilities:
     False for chat servers that always begin a new answer. schemas: takes JSON schemas. stops_kept: a stop phrase it ends at is in its text
     (False: it is not, and the server does not say which one it was). alternatives: the most it reports beside a token. bias: the most
     token ids it takes in `bias`. room: tokens that the context window has left for the answer, None where unknown. tail: text at the end
-    of the prompt that a hole may take back, as its first token may go on from it.
+    of the prompt that a hole may take back, as its first token may go on from it. scores: it scores given texts.
     """
 
     server: str
@@ -159,6 +159,7 @@ class TextAbilities:
     bias: int = 0
     room: int | None = None
     tail: str = ""
+    scores: bool = False
 
 
 @runtime_checkable

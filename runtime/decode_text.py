@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmqlc.backends.choice import Sampling
 from lmqlc.backends.text import KnowsTokens, TextAbilities, TextBackend, TextPrompt, TextRequest
 from lmqlc.compiler.constraints import Constraint
 from lmqlc.compiler.ir import HoleIR
@@ -23,6 +24,7 @@ from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stream import TokenEvent
 from lmqlc.runtime.text_answer import Asked, TextAnswer, check_prompt
 from lmqlc.runtime.text_hole import TextRun, tail_of
+from lmqlc.runtime.text_likeliest import fill_likeliest
 from lmqlc.runtime.text_plan import Demand, demand_of, plan_of
 
 if TYPE_CHECKING:
@@ -108,17 +110,23 @@ async def _ask(
 
     asked = _asked(at, run.name, backend, prompt, abilities, demand)
     run.budget = asked.budget
-    run.heal = "" if asked.plan.way == "schema" else abilities.tail  # no schema begins with a text
-    answer, before = TextAnswer(session, run, asked, told), usage.tokens
-    try:
-        await answer.fill()
-    finally:
-        usage.tokens = max(usage.tokens, before + answer.spent)
-        usage.forced += sum(token.forced for token in run.tokens)
+    exact = at.run.decoder.exact and _is_plain(at.run.decoder.sampling)
+    if not (exact and await fill_likeliest(session, run, demand, prompt, abilities, asked.budget.tokens, told)):
+        run.heal = "" if asked.plan.way == "schema" else abilities.tail  # no schema begins with a text
+        answer, before = TextAnswer(session, run, asked, told), usage.tokens
+        try:
+            await answer.fill()
+        finally:
+            usage.tokens = max(usage.tokens, before + answer.spent)
+            usage.forced += sum(token.forced for token in run.tokens)
     if run.healed:
         at.took_back(0, len(run.healed))
     if isinstance(session, KnowsTokens):
         await _settle_tokens(session, prompt.without(len(run.healed)), run)
+
+
+def _is_plain(sampling: Sampling) -> bool:
+    return sampling.temperature == 0 and not sampling.has_penalties
 
 
 async def _settle_tokens(session: KnowsTokens, prompt: TextPrompt, run: TextRun) -> None:
@@ -187,7 +195,18 @@ async def _conclude(at: Interpreter, run: TextRun, shown: CertainText, final: tu
     if run.reason is None:
         raise LmqlError(f"the server left hole `{run.name}` unfinished")
     bound: Bound = "" if run.budget is None else run.budget.bound
-    result = HoleResult(run.name, text, value, tuple(run.tokens), run.reason, healed=run.healed, bound=bound, count=run.count)
+    result = HoleResult(
+        run.name,
+        text,
+        value,
+        tuple(run.tokens),
+        run.reason,
+        healed=run.healed,
+        bound=bound,
+        exact=run.exact,
+        count=run.count,
+        squeezed=run.squeezed,
+    )
     at.finished(result, shown.rest(run.final))
     if run.reason == "length" and run.budget is not None and run.budget.ends_run:
         at.bind(run.name, value)

@@ -231,6 +231,7 @@ class TextAnswer:
                 continue
             self._back_at = mark, left = fitting[-1]
             run.rewind(mark)
+            run.squeezed = True
             self._places = [place for place in self._places if len(place[0].text) < len(mark.text)]
             self._used = self._asked.budget.tokens - left
             self._within = max(ends[len(mark.text)], left)

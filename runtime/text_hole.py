@@ -78,6 +78,8 @@ class TextRun:
     and does not go on with it; where a Python function has yet to say whether it does, what arrives must agree with all of it.
     `text`: the characters taken; `reason`: how the hole ended, None before; `budget`: of its request. `heal`: the prompt's end, which was
     taken back and must be said first; it is no part of the text. `healed`: the same, where a token that begins with it is listed.
+    `exact`: the text is the likeliest of all. `squeezed`: it went back to end within
+    its budget.
     """
 
     def __init__(self, name: str, linked: LinkedHole, follow: str | None) -> None:
@@ -87,6 +89,7 @@ class TextRun:
         self.text = ""
         self.reason: FinishReason | None = None
         self.budget: Budget | None = None
+        self.exact = self.squeezed = False
         self._constraint: TokenConstraint | None = linked.constraint
         self._follow = follow or ""
         self._state: State = None if linked.constraint is None else linked.constraint.start()

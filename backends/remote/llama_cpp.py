@@ -63,7 +63,9 @@ class LlamaCppDialect(TokenDialect):
                     f"the prompt is {len(ids)} tokens long, and {self.model} at llama.cpp takes {context}; "
                     "shorten the prompt, or start the server with a larger --ctx-size (it is shared by all slots)"
                 )
-        return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, most_stops=0, alternatives=20, bias=1_024, room=room)
+        return TextAbilities(
+            self.server, "delegated", schemas=True, stops_kept=True, most_stops=0, alternatives=20, bias=1_024, room=room, scores=True
+        )
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
         body: Body = {"model": self.model, "prompt": await self._prompt(client, request.prompt), "n_predict": request.max_tokens}

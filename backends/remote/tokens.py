@@ -14,7 +14,7 @@ from lmqlc.backends.remote.client import Client
 from lmqlc.backends.remote.dialect import Dialect
 from lmqlc.backends.remote.wire import Body
 from lmqlc.backends.text import ScoredText, TextPrompt, TextToken
-from lmqlc.grammar.errors import BackendUnavailable, ModelNotFound, UnsupportedConstraint
+from lmqlc.grammar.errors import BackendUnavailable, ContextOverflow, ModelNotFound, UnsupportedConstraint
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -157,7 +157,10 @@ class TokenDialect(Dialect):
         head = await self.ids(client, prompt)
         if head is None or len(head) + len(ids) > CHEAP:
             return None
-        (row,) = await self.score_ids(client, head, [ids])
+        try:
+            (row,) = await self.score_ids(client, head, [ids])
+        except (BackendUnavailable, ContextOverflow):  # the text is there; its numbers are not
+            return None
         return [float("nan") if token.logprob is None else token.logprob for token in row]
 
 

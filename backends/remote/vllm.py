@@ -60,7 +60,9 @@ class VllmDialect(TokenDialect):
                 f"the prompt is {len(ids)} tokens long, and {self.model} at vLLM takes {longest}; "
                 "shorten the prompt, or start the server with a larger --max-model-len"
             )
-        return TextAbilities(self.server, "delegated", schemas=True, stops_kept=True, alternatives=20, bias=_BIAS, room=room)
+        return TextAbilities(
+            self.server, "delegated", schemas=True, stops_kept=True, alternatives=20, bias=_BIAS, room=room, scores=ids is not None
+        )
 
     async def request(self, client: Client, request: TextRequest) -> tuple[str, Body]:
         body: Body = {"model": self.model, **sampling_fields(request, _NAMES), **STREAMED}

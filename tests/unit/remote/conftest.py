@@ -45,6 +45,7 @@ class Pretended:
         self.asked: list[tuple[str, Body]] = []
         self.gets: list[str] = []
         self.headers: list[Any] = []
+        self.scores: Callable[[Body], httpx.Response] = lambda body: httpx.Response(200, json=scored(body))
         self.values: dict[str, Any] = {"/v1/models": {"object": "list", "data": [{"id": "m", "object": "model"}]}}
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -66,7 +67,7 @@ class Pretended:
             given = value(body) if callable(value) else value
             return given if isinstance(given, httpx.Response) else httpx.Response(200, json=given)
         if body.get("prompt_logprobs") is not None:
-            return httpx.Response(200, json=scored(body))
+            return self.scores(body)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

@@ -19,7 +19,7 @@ Made = Callable[..., Any]
 def test_the_shortest_end_is_asked_for(vllm: Made, say: Made) -> None:
     server = vllm(say("ab", "cd", "ef", finish="length"), say("!"))
     hole = server.run('"p:[X]" where REGEX(X, "[a-z]+!")', max_tokens=3).holes[0]
-    assert hole.text == "abcd!"
+    assert (hole.text, hole.squeezed) == ("abcd!", True)
     assert [token.text for token in hole.tokens] == ["ab", "cd", "!"]
     assert server.prompts[1] == "p:abcd"
     assert server.requests[1]["max_tokens"] == 1
