@@ -19,6 +19,7 @@ import numpy as np
 
 from lmqlc.compiler.artifact_json import FormatError, constraint_from_json, to_json
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.automata.remembered import rule_from_json, rule_to_json
 from lmqlc.compiler.constraint_parts import parts
 from lmqlc.compiler.constraints import Const, Constraint, Custom, Json, Slot, TypeIs
 from lmqlc.compiler.masks.cuts import fixed_cut, removed_bytes
@@ -26,7 +27,8 @@ from lmqlc.compiler.masks.files import Array, pack_arrays, unpack_arrays
 from lmqlc.compiler.masks.steps import regions_differ
 from lmqlc.grammar.errors import ArtifactError, LmqlCompileError
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
+"""Version 2 has a memory beside the states; automata without one travel as version 1."""
 MAX_PACKED = 8 << 20
 """Bytes of an automaton as it travels."""
 MAX_BYTES = 64 << 20
@@ -36,6 +38,7 @@ MAX_STATES = 1 << 15
 MAX_TABLE = 1 << 23
 """Entries of the tables that are laid out from it."""
 MAX_PHRASES = 1000
+MAX_RULES = 10_000
 MAX_LIMIT = 1 << 24
 MAX_FORMULA = 1 << 18
 """Characters of a formula."""
@@ -50,7 +53,9 @@ def pack_automaton(automaton: TextAutomaton) -> tuple[str, bytes]:
     if automaton.holds is not None:
         arrays["holds"] = automaton.holds
     phrases = [[phrase.keep, phrase.text] for phrase in automaton.phrases]
-    meta = {"wire": WIRE_VERSION, "start": int(automaton.start), "limit": automaton.char_limit, "phrases": phrases}
+    meta = {"wire": 1, "start": int(automaton.start), "limit": automaton.char_limit, "phrases": phrases}
+    if automaton.memory:
+        meta |= {"wire": WIRE_VERSION, "memory": [rule_to_json(rule) for rule in automaton.memory]}
     data = pack_arrays(arrays, meta)
     return hashlib.sha256(data).hexdigest(), zlib.compress(data, 1)
 
@@ -74,8 +79,10 @@ def unpack_automaton(packed: bytes, name: str) -> TextAutomaton:
 
 
 def _automaton(arrays: dict[str, Array], meta: dict[str, Any]) -> TextAutomaton:
-    if meta["wire"] != WIRE_VERSION:
-        raise ArtifactError(f"the automaton has format {meta['wire']!r}; this release reads {WIRE_VERSION}")
+    if meta["wire"] not in (1, WIRE_VERSION):
+        raise ArtifactError(f"the automaton has format {meta['wire']!r}; this release reads up to {WIRE_VERSION}")
+    memory = tuple(rule for made in meta.get("memory", ()) if (rule := rule_from_json(made)))
+    _require(sum(1 + len(rule.many()) for rule in memory) <= MAX_RULES, f"more than {MAX_RULES} rules")
     found = [_array(arrays, key, dtype) for key, dtype in _ARRAYS.items()]
     delta, byte_class, accepts, stops, bounds = found
     depth, states, classes = delta.shape
@@ -89,7 +96,7 @@ def _automaton(arrays: dict[str, Array], meta: dict[str, Any]) -> TextAutomaton:
     _require(bounds[0] == 0 and bool((np.diff(bounds) > 0).all()) and bounds[-1] < 1 << 40, "regions")
     _require(type(start) is int and 0 < start < states, "the start")
     _require(limit is None or (type(limit) is int and 0 <= limit <= MAX_LIMIT), "the limit")
-    automaton = TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, _phrases(meta["phrases"]), holds)
+    automaton = TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, _phrases(meta["phrases"]), holds, memory)
     pairs = 2 * regions - 1 if regions_differ(automaton) else 1
     _require(pairs * states <= MAX_STATES and pairs * states * classes <= MAX_TABLE, f"more than {MAX_STATES} states")
     return _with_plain_cut(automaton)

@@ -73,7 +73,7 @@ def _hole(program: Program, hole: HoleIR, stage: str) -> str:
     from lmqlc.compiler.emit.regex import emit_regex
 
     emitters = {"regex": emit_regex, "ebnf": emit_ebnf, "gbnf": emit_gbnf, "lark": emit_lark, "dot": emit_dot}
-    text = emitters[stage](language(program, hole))
+    text = emitters[stage](language(program, hole, written=True))
     return text if text.endswith("\n") else text + "\n"
 
 
@@ -90,10 +90,13 @@ def known_constraint(program: Program, hole: HoleIR) -> Constraint | None:
     return whole_constraint(hole.constraint, (), types[hole.index]) if hole.index in types else None
 
 
-def language(program: Program, hole: HoleIR) -> TextAutomaton:
-    """The automaton of a hole's texts. Raises UnsupportedConstraint where it is known only when the program runs, or not regular."""
+def language(program: Program, hole: HoleIR, written: bool = False) -> TextAutomaton:
+    """The automaton of a hole's texts. written: with lengths in its states, where that is not too large.
+
+    Raises UnsupportedConstraint where it is known only when the program runs, or not regular.
+    """
     from lmqlc.compiler.masks.compose import is_regular
-    from lmqlc.runtime.link import Place, text_automaton
+    from lmqlc.runtime.link import Place, text_automaton, written_automaton
 
     constraint = known_constraint(program, hole)
     if constraint is None:
@@ -102,4 +105,4 @@ def language(program: Program, hole: HoleIR) -> TextAutomaton:
     if not is_regular(constraint):
         reason = "a grammar, a recursive schema or a Python function takes part"
         raise UnsupportedConstraint(f"the language of `{hole.name}` has no automaton: {reason}")
-    return text_automaton(constraint, Place(source=program.source))
+    return (written_automaton if written else text_automaton)(constraint, Place(source=program.source))

@@ -21,7 +21,7 @@ from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.leading import with_leading_space
 from lmqlc.compiler.masks.request import DecodesHoles, Formula, Language
-from lmqlc.grammar.errors import UnsatisfiableConstraint
+from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source
 from lmqlc.runtime.link_cache import DiskEntry
 
@@ -247,12 +247,27 @@ def _recalled_or_built(constraint: Constraint, vocabulary: Vocabulary, place: Pl
 
 def text_automaton(constraint: Constraint, place: Place) -> TextAutomaton:
     """The automaton of a regular constraint at a place."""
+    return _text_automaton(constraint, place, remembers=True)
+
+
+def written_automaton(constraint: Constraint, place: Place) -> TextAutomaton:
+    """The automaton with all lengths in its states, for notations that have no memory; as it is where that is too large."""
+    automaton = text_automaton(constraint, place)
+    if not automaton.memory:
+        return automaton
+    try:
+        return _text_automaton(constraint, place, remembers=False)
+    except LmqlCompileError:
+        return automaton
+
+
+def _text_automaton(constraint: Constraint, place: Place, remembers: bool) -> TextAutomaton:
     from lmqlc.compiler.automata.build import build
 
-    key = _key((constraint, place.leading_space))
+    key = _key((constraint, place.leading_space, remembers))
     automaton = None if key is None else _AUTOMATA.get(key)
     if automaton is None:
-        automaton = build(constraint, source=place.source)
+        automaton = build(constraint, source=place.source, remembers=remembers)
         automaton = with_leading_space(automaton) if place.leading_space else automaton
         if key is not None:
             _AUTOMATA.put(key, automaton, _ENTRY + automaton.delta.nbytes + automaton.accepts.nbytes)

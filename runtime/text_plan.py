@@ -20,7 +20,7 @@ from lmqlc.compiler.passes.stops import split_stops
 from lmqlc.compiler.passes.tokens import take_token_limit
 from lmqlc.compiler.types import is_plain_text
 from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
-from lmqlc.runtime.link import LinkedHole, Place, is_true, link_hole, number_kind, text_automaton
+from lmqlc.runtime.link import LinkedHole, Place, is_true, link_hole, number_kind, text_automaton, written_automaton
 from lmqlc.runtime.text_hole import BYTES
 
 ANSWER = "answer"
@@ -107,14 +107,15 @@ def guarantee(demand: Demand, plan: TextPlan) -> str:
 
 def _grammar(demand: Demand) -> GenerationGrammar | None:
     """The grammar of a regular constraint; None where it is too large to be written out."""
-    automaton = text_automaton(demand.rest, demand.place)
-    for counted in (True, False):
-        grammar = GenerationGrammar(automaton, demand.place.follow or "", counted=counted)
-        try:
-            assert grammar.graph
-        except LmqlCompileError:
-            continue
-        return grammar
+    written, remembered = written_automaton(demand.rest, demand.place), text_automaton(demand.rest, demand.place)
+    for automaton in dict.fromkeys((written, remembered)):
+        for counted in (True, False):
+            grammar = GenerationGrammar(automaton, demand.place.follow or "", counted=counted)
+            try:
+                assert grammar.graph
+            except LmqlCompileError:
+                continue
+            return grammar
     return None
 
 

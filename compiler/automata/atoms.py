@@ -103,8 +103,9 @@ class Atoms:
             return self._build.anything if compare(self._tokens, atom.op, bound) else self._build.empty
         return counts.count(self._build, atom.unit, atom.op, bound)
 
-    def _type_is(self, atom: c.TypeIs) -> Node:
-        return Typed(self._build, atom.span).node(operands.value(atom.type))
+    def type_is(self, atom: c.TypeIs, remembers: bool = False) -> Node:
+        """The texts of a type; `remembers`: without what the memory beside the automaton holds."""
+        return Typed(self._build, atom.span, remembers).node(operands.value(atom.type))
 
     def _beyond(self, atom: c.Json | c.Grammar | c.Custom) -> Node:
         name = {c.Json: "JSON", c.Grammar: "GRAMMAR", c.Custom: "a custom constraint"}[type(atom)]
@@ -147,7 +148,7 @@ _NAMES: dict[type, str] = {
 _RULES: dict[type, Callable[[Atoms, Any], Node]] = {
     c.Truth: Atoms._truth, c.InSet: Atoms._in_set, c.Equals: Atoms._of_texts, c.Contains: Atoms._of_texts,
     c.StartsWith: Atoms._of_texts, c.EndsWith: Atoms._of_texts, c.TextIs: Atoms._text_is, c.Matches: Atoms._matches,
-    c.Number: Atoms._number, c.NumberCompare: Atoms._number_compare, c.Count: Atoms._count, c.TypeIs: Atoms._type_is,
+    c.Number: Atoms._number, c.NumberCompare: Atoms._number_compare, c.Count: Atoms._count, c.TypeIs: Atoms.type_is,
     c.Json: Atoms._beyond, c.Grammar: Atoms._beyond, c.Custom: Atoms._beyond, c.Stop: Atoms._stop,
 }  # fmt: skip
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lmqlc.compiler.automata.remembered import Rule
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StopPhrase:
@@ -40,6 +42,7 @@ class TextAutomaton:
     char_limit: the text has at most this many code points (a counter beside the state), None where unbounded or inside the states.
         Characters of a removed stop phrase, and those past a stop, do not count.
     phrases: the stop phrases, for how much to cut.
+    memory: what is remembered beside the states (`remembered.py`): texts that break one of its rules are none.
     holds: bool[R, S], where some phrases are kept and some removed: the formula holds for the whole text, so a kept phrase may stop it. At
         other states than those that stop it says the same as `accepts`.
     """
@@ -53,3 +56,4 @@ class TextAutomaton:
     char_limit: int | None = None
     phrases: tuple[StopPhrase, ...] = ()
     holds: npt.NDArray[np.bool_] | None = None
+    memory: tuple[Rule, ...] = ()

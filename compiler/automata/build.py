@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+from dataclasses import replace
 
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import operands
@@ -13,9 +14,11 @@ from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.automata.counters import take_counter
 from lmqlc.compiler.automata.explore import explore, nearest_end
 from lmqlc.compiler.automata.expression import Expressions, Node
-from lmqlc.compiler.automata.formula import conjuncts, regions
+from lmqlc.compiler.automata.formula import conjuncts, memory, regions
 from lmqlc.compiler.automata.limits import MAX_REGIONS, MAX_STATES, LimitExceeded
+from lmqlc.compiler.automata.longest import longest_text
 from lmqlc.compiler.automata.problems import TOO_LARGE, error
+from lmqlc.compiler.automata.remembered import binding
 from lmqlc.compiler.passes.conflict import conflict, place
 from lmqlc.compiler.passes.fold import fold
 from lmqlc.compiler.passes.normalize import normalize
@@ -32,8 +35,9 @@ _REASONS = {
 }
 
 
-def build(constraint: c.Constraint, *, source: Source | None = None, counters: bool = True) -> TextAutomaton:
-    """The automaton of a constraint without slots. counters: a bound on characters may become `char_limit`; else states hold it.
+def build(constraint: c.Constraint, *, source: Source | None = None, counters: bool = True, remembers: bool = True) -> TextAutomaton:
+    """The automaton of a constraint without slots. counters: a bound on characters may become `char_limit`; else states hold it. remembers:
+    long lengths inside types may be left to the memory; else states hold them too.
 
     Raises UnsatisfiableConstraint where no text meets it (naming the smallest conflicting set of conjuncts), UnsupportedConstraint for
     atoms that are not regular, LmqlCompileError for bad operands and past the bounds of `limits.py`.
@@ -42,7 +46,7 @@ def build(constraint: c.Constraint, *, source: Source | None = None, counters: b
     gc.disable()  # A collection in the middle of a build looks at every object of the process, and frees nothing of the build.
     try:
         with Expressions() as make:
-            return _build(make, constraint, source, counters)
+            return _build(make, constraint, source, counters, remembers)
     except LimitExceeded as limit:
         raise _too_large(_REASONS[limit.what], place(constraint), source) from None
     except RecursionError:
@@ -60,11 +64,11 @@ def _too_large(reason: str, span: Span | None, source: Source | None) -> LmqlCom
     return error(TOO_LARGE, f"the constraint is too large: {reason}", span, "simplify it, or bound repetitions and counts lower", source)
 
 
-def _build(make: Expressions, constraint: c.Constraint, source: Source | None, counters: bool) -> TextAutomaton:
+def _build(make: Expressions, constraint: c.Constraint, source: Source | None, counters: bool, remembers: bool) -> TextAutomaton:
     rest, stops = split_stops(normalize(constraint))
     rest = fold(rest)
     bounds = regions(rest)
-    formulas = [conjuncts(make, rest, tokens, source) for tokens in bounds]
+    formulas = [conjuncts(make, rest, tokens, source, remembers) for tokens in bounds]
     kept, removed, phrases = _stops(make, stops, source)
     limit = None
     if counters and _cuts_alike(phrases):
@@ -72,7 +76,9 @@ def _build(make: Expressions, constraint: c.Constraint, source: Source | None, c
     states = explore(make, [make.intersection(parts) for parts in formulas], kept, removed)
     if states.start == 0 or (limit is not None and nearest_end(states) > limit):
         raise UnsatisfiableConstraint(diagnostics=[conflict(constraint, source)], source=source)
-    return assemble(states, bounds, limit, phrases)
+    remembered = memory(rest)
+    built = assemble(states, bounds, limit, phrases)
+    return replace(built, memory=binding(remembered, longest_text(built))) if remembered else built
 
 
 def _cuts_alike(phrases: tuple[StopPhrase, ...]) -> bool:

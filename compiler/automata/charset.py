@@ -7,6 +7,7 @@ Surrogates (U+D800 … U+DFFF) may be members, as in Python strings; UTF-8 has n
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -126,6 +127,21 @@ def category(name: str, ascii_only: bool) -> CharSet:
     if ascii_only:
         return {"d": DIGITS, "w": CharSet((48, 58, 65, 91, 95, 96, 97, 123)), "s": CharSet((9, 14, 32, 33))}[name]
     return scan("\\" + name, 0)
+
+
+@cache
+def rust_category(name: str) -> CharSet:
+    """The set of `\\d`, `\\w` or `\\s` as Rust's `regex` defines it: words by the Unicode properties Alphabetic, Mark, Decimal_Number,
+    Connector_Punctuation and Join_Control, spaces by White_Space."""
+    if name == "d":
+        return category("d", False)
+    if name == "s":
+        return category("s", False) - CharSet((0x1C, 0x20))
+    kinds = ("Lu", "Ll", "Lt", "Lm", "Lo", "Nl", "Mn", "Mc", "Me", "Nd", "Pc")
+    codes = (code for plane in _SCANNED for code in range(plane * _PLANE, (plane + 1) * _PLANE))
+    found = CharSet.of((code, code) for code in codes if unicodedata.category(chr(code)) in kinds)
+    circled = CharSet.of([(0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189)])
+    return found | circled | CharSet.of([(0x200C, 0x200D)])
 
 
 @cache

@@ -7,6 +7,7 @@ work of a Boolean combination is the states it reaches (Brzozowski 1964; rows ov
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from lmqlc.compiler.automata.expression import (
     AND,
@@ -25,7 +26,7 @@ from lmqlc.compiler.automata.expression import (
     Node,
     Row,
 )  # fmt: skip
-from lmqlc.compiler.automata.machine import Search
+from lmqlc.compiler.automata.machine import Machine
 from lmqlc.compiler.automata.partition import Partition
 
 Parts = list[tuple[int, tuple[Node, ...]]]
@@ -187,9 +188,7 @@ def _choice(rows: Derivatives, node: Node) -> Row:
 
 
 def _table(rows: Derivatives, node: Node) -> Row:
-    assert isinstance(node.data, tuple)
-    machine, state = node.data
-    assert isinstance(machine, Search)
+    machine, state = cast("tuple[Machine, int]", node.data)
     return machine.row(state, rows.partition)
 
 

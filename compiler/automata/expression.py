@@ -16,10 +16,11 @@ from lmqlc.compiler.automata import limits
 from lmqlc.compiler.automata.charset import ANY, SURROGATES, CharSet
 from lmqlc.compiler.automata.limits import MAX_WORK, LimitExceeded
 
-EMPTY, EPSILON, CHARS, CONCAT, OR, AND, NOT, REPEAT, CHOICE, TABLE, LOOK, BEHIND, GUARD, LOCATED, MARK = range(15)
+EMPTY, EPSILON, CHARS, CONCAT, OR, AND, NOT, REPEAT, CHOICE, TABLE, LOOK, BEHIND, GUARD, LOCATED, MARK, SPELLED = range(16)
 """Kinds of nodes: no text; the empty text; one character of a set; a concatenation of two; union; intersection; complement; a body
 counted from low to high; a literal tree; a state of a ready-made automaton; look-ahead; look-behind; text under a condition on all of
-it; an expression with look-around together with what its look-behinds have seen; the end of a look-behind's own language."""
+it; an expression with look-around together with what its look-behinds have seen; the end of a look-behind's own language; the texts of a
+language as they are spelled within a JSON string."""
 
 ASSERTS, LOOKS_BEHIND = 1, 2
 """Flags of nodes: some LOOK or BEHIND may be met before a character is read; some BEHIND lies anywhere below."""
@@ -340,6 +341,10 @@ class Expressions:
         if rest is self.epsilon and not condition.flags:
             return rest if condition.nullable else self.empty
         return self._make(GUARD, (condition, rest), None, condition.nullable and rest.nullable, condition.flags | rest.flags)
+
+    def spelled(self, body: Node) -> Node:
+        """The texts of a language as JSON strings spell them (`spelled.py`), without the quotes."""
+        return body if body is self.empty or body is self.epsilon else self._make(SPELLED, (body,), None, body.nullable, 0)
 
     def located(self, body: Node, numbers: tuple[int, ...], seen: tuple[Node, ...], nullable: bool) -> Node:
         """A body that looks around; `seen` is what remains of the languages of its look-behinds, by their `numbers`."""

@@ -8,7 +8,7 @@ from functools import cache
 from re import _constants as op
 from typing import Any
 
-from lmqlc.compiler.automata.charset import ASCII, NONE, CharSet, cased_blocks, category
+from lmqlc.compiler.automata.charset import ASCII, NONE, CharSet, cased_blocks, category, rust_category
 
 _CATEGORIES = {
     op.CATEGORY_DIGIT: ("d", False), op.CATEGORY_NOT_DIGIT: ("d", True), op.CATEGORY_SPACE: ("s", False),
@@ -19,10 +19,10 @@ _ASCII_FOLDS = {"k": (0x212A,), "s": (0x17F,), "i": (0x130, 0x131)}
 _DOTTED_I = "İ"
 
 
-def named(what: Any, flags: int) -> CharSet:
-    """The set of a category such as `\\d`."""
+def named(what: Any, flags: int, rust: bool = False) -> CharSet:
+    """The set of a category such as `\\d`. rust: as Rust's `regex` has it."""
     name, negated = _CATEGORIES[what]
-    found = category(name, not flags & re.UNICODE)
+    found = rust_category(name) if rust and flags & re.UNICODE else category(name, not flags & re.UNICODE)
     return ~found if negated else found
 
 
@@ -31,8 +31,8 @@ def literal(code: int, flags: int) -> CharSet:
     return fold(CharSet.single(code), flags) if flags & re.IGNORECASE else CharSet.single(code)
 
 
-def members(items: Iterable[tuple[Any, Any]], flags: int) -> CharSet:
-    """What a class in brackets matches; `items` as `re._parser` gives them."""
+def members(items: Iterable[tuple[Any, Any]], flags: int, rust: bool = False) -> CharSet:
+    """What a class in brackets matches; `items` as `re._parser` gives them. rust: with the categories of Rust's `regex`."""
     written, categories, negated = [], NONE, False
     for what, value in items:
         if what is op.NEGATE:
@@ -42,7 +42,7 @@ def members(items: Iterable[tuple[Any, Any]], flags: int) -> CharSet:
         elif what is op.RANGE:
             written.append(value)
         else:
-            categories |= named(value, flags)
+            categories |= named(value, flags, rust)
     found = CharSet.of(written)
     if flags & re.IGNORECASE and found:
         folded = fold(found, flags)

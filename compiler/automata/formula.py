@@ -9,6 +9,8 @@ from lmqlc.compiler.automata import counts, operands
 from lmqlc.compiler.automata.atoms import Atoms
 from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.limits import MAX_REGIONS, MOST_TOKENS, LimitExceeded
+from lmqlc.compiler.automata.remembered import Rule
+from lmqlc.compiler.automata.typed_memory import DIGITS, type_rule
 from lmqlc.grammar.source import Source
 
 
@@ -33,10 +35,27 @@ def regions(constraint: c.Constraint) -> list[int]:
     return sorted(cuts)
 
 
-def conjuncts(build: Expressions, constraint: c.Constraint, tokens: int, source: Source | None) -> list[Node]:
-    """The expressions whose intersection a formula is, where the count of tokens is `tokens`."""
+def conjuncts(build: Expressions, constraint: c.Constraint, tokens: int, source: Source | None, remembers: bool = True) -> list[Node]:
+    """The expressions whose intersection a formula is, where the count of tokens is `tokens`. remembers: without what `memory` holds."""
     atoms = Atoms(build, source, tokens)
-    return _parts(build, atoms, constraint.args if isinstance(constraint, c.And) else (constraint,))
+    parts = _conjuncts(constraint)
+    typed = [atoms.type_is(part, remembers) for part in parts if isinstance(part, c.TypeIs)]
+    return [*typed, *_parts(build, atoms, [part for part in parts if not isinstance(part, c.TypeIs)])]
+
+
+def memory(constraint: c.Constraint) -> tuple[Rule, ...]:
+    """What the conjuncts of a formula leave to the memory beside its automaton."""
+    found = []
+    for part in _conjuncts(constraint):
+        if isinstance(part, c.TypeIs):
+            found.append(type_rule(operands.value(part.type)))
+        elif isinstance(part, c.Number | c.NumberCompare) and part.kind == "int":
+            found.append(Rule(digits=DIGITS))
+    return tuple(dict.fromkeys(rule for rule in found if rule is not None))
+
+
+def _conjuncts(constraint: c.Constraint) -> tuple[c.Constraint, ...]:
+    return constraint.args if isinstance(constraint, c.And) else (constraint,)
 
 
 def _node(build: Expressions, atoms: Atoms, part: c.Constraint) -> Node:

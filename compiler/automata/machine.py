@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from lmqlc.compiler.automata.charset import CharSet
 from lmqlc.compiler.automata.expression import Expressions, Node, Row
@@ -81,6 +82,14 @@ def _split(edges: list[dict[str, int]], links: list[int], lengths: list[int], at
         at = links[at]
     links[to] = clone
     return clone
+
+
+class Machine(Protocol):
+    """A ready-made automaton, whose states are nodes (`Expressions.table`)."""
+
+    def row(self, state: int, partition: Partition) -> Row:
+        """The derivative of a state."""
+        ...
 
 
 class Search:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from lmqlc.compiler.automata.charset import DIGITS, CharSet
-from lmqlc.compiler.automata.expression import Expressions, Node
+from lmqlc.compiler.automata.expression import UNBOUNDED, Expressions, Node, Row
+from lmqlc.compiler.automata.partition import Partition
 from lmqlc.compiler.constraints import Op
 
 
@@ -41,6 +42,65 @@ def decimals(build: Expressions, op: Op, bound: Decimal) -> Node:
     return build.union(parts)
 
 
+def multiples(build: Expressions, step: Decimal) -> Node:
+    """The decimals without exponent that are multiples of a step."""
+    step = step.normalize()
+    places = max(-int(step.as_tuple().exponent), 0)
+    machine = Residues(build, int(step * 10**places), places)
+    return build.intersection((any_decimal(build), machine.node(0)))
+
+
+class Residues:
+    """An automaton over decimals that keeps the residue of the number so far.
+
+    State `place * step + residue`: `place` is 0 before the point, then one more than the decimals read; after the last one that counts
+    only zeros follow. step: counted in the last of `places`.
+    """
+
+    def __init__(self, build: Expressions, step: int, places: int) -> None:
+        self._build, self._step, self._places = build, step, places
+        for character in "-.0123456789":
+            build.chars(CharSet.text(character))
+
+    def node(self, state: int) -> Node:
+        place, residue = divmod(state, self._step)
+        left = self._places - max(place - 1, 0)
+        return self._build.table(self, state, residue * 10**left % self._step == 0)
+
+    def row(self, state: int, partition: Partition) -> Row:
+        place, residue = divmod(state, self._step)
+        if place > self._places:
+            return [(partition.mask(CharSet.text("0")), self.node(state))]
+        then = place + 1 if place else 0
+        found: dict[Node, int] = {}
+        for digit in range(10):
+            node = self.node(then * self._step + (residue * 10 + digit) % self._step)
+            found[node] = found.get(node, 0) | partition.mask(CharSet.text(str(digit)))
+        row = [(mask, node) for node, mask in found.items()]
+        if place == 0:
+            row += [
+                (partition.mask(CharSet.text("-")), self.node(state)),
+                (partition.mask(CharSet.text(".")), self.node(self._step + residue)),
+            ]
+        return row
+
+
+def sized(build: Expressions, most: int | None, places: int | None) -> Node:
+    """The decimals without exponent of at most so many digits, and so many decimals; zeros at the ends do not count."""
+    digit, zeros = build.chars(DIGITS), build.repeat(build.chars(CharSet.single(48)))
+    found = []
+    for width in [-1] if most is None else range(max(most - (places or 0), 0) + 1):
+        whole = build.concat(_digits(build, 1, 9), build.repeat(digit, width - 1, width - 1)) if width > 0 else build.literal("0")
+        rest = min(UNBOUNDED if most is None else most - width, UNBOUNDED if places is None else places)
+        tail = build.concat(build.repeat(digit, 0, rest), zeros)
+        fraction = build.literal(".", build.intersection((tail, build.repeat(digit, 1))))
+        found.append(build.concat(_natural(build, 0, None) if most is None else whole, build.repeat(fraction, 0, 1)))
+    unsigned = build.union(found)
+    if most is not None and most <= (places or 0):  # 0 has a digit before the point, other numbers below 1 have none
+        unsigned = build.intersection((unsigned, build.complement(build.literal("0", equal(build, "")))))
+    return build.concat(build.repeat(build.literal("-"), 0, 1), unsigned)
+
+
 def any_decimal(build: Expressions) -> Node:
     """The decimals without exponent."""
     return build.concat(integer(build), _fraction(build))
@@ -68,20 +128,24 @@ def _magnitude(build: Expressions, size: Decimal, side: str) -> Node:
     whole, _, fraction = format(size, "f").partition(".")
     fraction = fraction.rstrip("0")
     number = int(whole)
-    zeros = build.repeat(build.chars(CharSet.single(48)))
     if side == "=":
-        end = build.concat(build.literal("." + fraction), zeros)
-        if not fraction:
-            end = build.repeat(build.concat(build.literal(".0"), zeros), 0, 1)
-        return build.literal(str(number), end)
+        return build.literal(str(number), equal(build, fraction))
     if side == "<":
         whole_part = build.concat(_natural(build, 0, number - 1), _fraction(build)) if number else build.empty
-        return build.union((whole_part, build.literal(str(number), _below(build, fraction))))
+        return build.union((whole_part, build.literal(str(number), below(build, fraction))))
     whole_part = build.concat(_natural(build, number + 1, None), _fraction(build))
-    return build.union((whole_part, build.literal(str(number), _above(build, fraction))))
+    return build.union((whole_part, build.literal(str(number), above(build, fraction))))
 
 
-def _below(build: Expressions, fraction: str) -> Node:
+def equal(build: Expressions, fraction: str) -> Node:
+    """What may follow an equal whole part of an equal number: the same fraction (without zeros at its end), perhaps more zeros."""
+    zeros = build.repeat(build.chars(CharSet.single(48)))
+    if fraction:
+        return build.concat(build.literal("." + fraction), zeros)
+    return build.repeat(build.concat(build.literal(".0"), zeros), 0, 1)
+
+
+def below(build: Expressions, fraction: str) -> Node:
     """What may follow an equal whole part of a smaller number: nothing, or a smaller fraction."""
     if not fraction:
         return build.empty
@@ -93,7 +157,7 @@ def _below(build: Expressions, fraction: str) -> Node:
     return build.union((build.epsilon, build.literal(".", node)))
 
 
-def _above(build: Expressions, fraction: str) -> Node:
+def above(build: Expressions, fraction: str) -> Node:
     """What follows an equal whole part of a greater number: a greater fraction."""
     digits = build.repeat(build.chars(DIGITS))
     node = build.sequence([build.repeat(build.chars(CharSet.single(48))), _digits(build, 1, 9), digits])

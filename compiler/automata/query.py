@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.automata.remembered import remembers
 
 _LIKED = b"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ .,-_:/\"'!?()[]{}@#$%&*+=<>;|^~`\\\n\t"
 """Bytes to show for a class, best first; then all others."""
 _MAX_STEPS = 20_000
 _LONG = 24
+_TRIES = 20
 
 
 def region_of(automaton: TextAutomaton, tokens: int) -> int:
@@ -37,7 +39,8 @@ def matches(automaton: TextAutomaton, text: str, tokens: int = 0) -> bool:
             return False
     if automaton.char_limit is not None and len(text) > automaton.char_limit:
         return False
-    return bool(automaton.accepts[region, state] or automaton.stops[region, state])
+    ends = bool(automaton.accepts[region, state] or automaton.stops[region, state])
+    return ends and remembers(automaton.memory, text)
 
 
 def examples(automaton: TextAutomaton, count: int) -> list[str]:
@@ -61,7 +64,8 @@ def _cheapest(automaton: TextAutomaton, table: list[list[int]], allowed: list[in
     while pending and len(found) < count and number < _MAX_STEPS:
         cost, _, _, state, text = heappop(pending)
         if cost == len(text):
-            if automaton.char_limit is None or len(text.decode()) <= automaton.char_limit:
+            short = automaton.char_limit is None or len(text.decode()) <= automaton.char_limit
+            if short and remembers(automaton.memory, text.decode()):
                 found.append(text.decode())
             if len(found) == count:
                 break
@@ -76,6 +80,15 @@ def _cheapest(automaton: TextAutomaton, table: list[list[int]], allowed: list[in
 
 def sample(automaton: TextAutomaton, rng: random.Random) -> str:
     """A random text; it lacks the phrase that a stop removes. Long ones go the shortest way to an end."""
+    for _ in range(_TRIES):
+        text = _sample(automaton, rng)
+        if remembers(automaton.memory, text):
+            return text
+    return examples(automaton, 1)[0]
+
+
+def _sample(automaton: TextAutomaton, rng: random.Random) -> str:
+    """A random text, whatever the memory says."""
     region, ends = _ends(automaton)
     delta, limit = _delta(automaton, region), automaton.char_limit
     distance = _distances(delta, ends)

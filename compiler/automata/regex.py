@@ -15,7 +15,7 @@ from typing import Any
 
 from lmqlc.compiler.automata import folding
 from lmqlc.compiler.automata.assertion import anchored
-from lmqlc.compiler.automata.charset import ANY, NEWLINE, CharSet, category
+from lmqlc.compiler.automata.charset import ANY, NEWLINE, CharSet
 from lmqlc.compiler.automata.expression import (
     ASSERTS,
     CONCAT,
@@ -53,14 +53,44 @@ class PatternProblem(Exception):
 
 def read(build: Expressions, pattern: str, flags: int = 0) -> Node:
     """The language of a pattern. Raises PatternProblem."""
+    parsed = _parse(pattern, flags)
+    items = _strip_anchors(list(parsed))
+    return anchored(build, Reader(build).sequence(items, parsed.state.flags))
+
+
+def _parse(pattern: str, flags: int) -> Any:
     try:
-        parsed = _parser.parse(pattern, flags & ~re.DEBUG)
+        return _parser.parse(pattern, flags & ~re.DEBUG)
     except re.error as problem:
         raise PatternProblem(f"the pattern is not valid: {problem.msg}", position=problem.pos) from None
     except OverflowError as problem:
         raise PatternProblem(f"the pattern is not valid: {problem}") from None
-    items = _strip_anchors(list(parsed))
-    return anchored(build, Reader(build).sequence(items, parsed.state.flags))
+
+
+def search(build: Expressions, pattern: str, flags: int, rust: bool) -> Node:
+    """The texts some part of which a pattern matches. rust: the pattern is one of Rust's `regex`, read as far as `re` writes it alike.
+    Raises PatternProblem."""
+    if rust and _rust_only(pattern):
+        raise PatternProblem("the pattern has syntax of Rust's `regex` that Python's `re` reads otherwise", hint="write it as for `re`")
+    parsed = _parse(pattern, flags)
+    items, flags = list(parsed), parsed.state.flags
+    before = after = build.anything
+    ends = (op.AT_END_STRING, op.AT_END) if rust and not flags & re.MULTILINE else (op.AT_END_STRING,)
+    if items and items[0] in ((op.AT, op.AT_BEGINNING_STRING), *([] if flags & re.MULTILINE else [(op.AT, op.AT_BEGINNING)])):
+        before, items = build.epsilon, items[1:]
+    if items and items[-1] in [(op.AT, end) for end in ends]:
+        after, items = build.epsilon, items[:-1]
+    return anchored(build, build.sequence([before, Reader(build, rust=rust).sequence(items, flags), after]))
+
+
+_RUST_CLASS = re.compile(r"\\.|\[\^?\]?((?:\\.|[^\]\\])*)\]", re.DOTALL)
+
+
+def _rust_only(pattern: str) -> bool:
+    """Whether a pattern has what only Rust's syntax knows: set operations and classes within classes, other word boundaries."""
+    inside = [found[1] or "" for found in _RUST_CLASS.finditer(pattern)]
+    signs = any(sign in part for part in inside for sign in ("[", "&&", "--", "~~"))
+    return signs or any(found in (r"\<", r"\>", r"\b{") for found in re.findall(r"\\(?:b\{|.)", pattern, re.DOTALL))
 
 
 def _strip_anchors(items: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
@@ -73,11 +103,13 @@ def _strip_anchors(items: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
 
 
 class Reader:
-    """Turns parsed patterns into nodes. `bare`: read every assertion as true, for a language that includes the real one."""
+    """Turns parsed patterns into nodes. `bare`: read every assertion as true, for a language that includes the real one. `rust`: with the
+    meaning of Rust's `regex`: other words and spaces, and `$` at the very end only."""
 
-    def __init__(self, build: Expressions, bare: bool = False) -> None:
+    def __init__(self, build: Expressions, bare: bool = False, rust: bool = False) -> None:
         self._build = build
         self._bare = bare
+        self._rust = rust
 
     def sequence(self, items: Items, flags: int) -> Node:
         """Items one after the other."""
@@ -88,7 +120,7 @@ class Reader:
 
     def _item(self, what: Any, value: Any, flags: int) -> Node:
         build = self._build
-        chars = _one_character(what, value, flags)
+        chars = _one_character(what, value, flags, self._rust)
         if chars is not None:
             return build.chars(chars)
         if what is op.SUBPATTERN:
@@ -188,7 +220,7 @@ class Reader:
             return build.behind(build.epsilon, True)
         if where is op.AT_BEGINNING:
             return build.behind(build.union((build.epsilon, build.concat(build.anything, newline))), True)
-        if where is op.AT_END_STRING:
+        if where is op.AT_END_STRING or (where is op.AT_END and self._rust and not flags & re.MULTILINE):
             return build.look(build.char, False)
         if where is op.AT_END:
             other = build.chars(~NEWLINE)
@@ -198,7 +230,7 @@ class Reader:
     def _boundary(self, wanted: bool, flags: int) -> Node:
         """`\\b` or `\\B`: word characters on one side only, or on both or none."""
         build = self._build
-        word = build.chars(category("w", not flags & re.UNICODE))
+        word = build.chars(folding.named(op.CATEGORY_WORD, flags, self._rust))
         before = build.concat(build.anything, word)
         inside = [build.concat(build.behind(before, True), build.look(word, not wanted))]
         outside = [build.behind(before, False), build.look(word, wanted)]
@@ -447,14 +479,14 @@ def _scoped(flags: int, added: int, removed: int) -> int:
     return (flags | added) & ~removed
 
 
-def _one_character(what: Any, value: Any, flags: int) -> CharSet | None:
+def _one_character(what: Any, value: Any, flags: int, rust: bool) -> CharSet | None:
     """The set of an item that reads one character; None for other items."""
     if what is op.LITERAL:
         return folding.literal(value, flags)
     if what is op.NOT_LITERAL:
         return ~folding.literal(value, flags)
     if what is op.IN:
-        return folding.members(value, flags)
+        return folding.members(value, flags, rust)
     if what is op.ANY:
         return ANY if flags & re.DOTALL else ~NEWLINE
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
@@ -16,12 +17,14 @@ from lmqlc.compiler.automata import operands
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import BAD_TYPE, error
+from lmqlc.compiler.automata.remembered import Rule, remembers, tells_apart
+from lmqlc.compiler.automata.typed_memory import type_rule
 from lmqlc.compiler.masks.atoms import TextAtom
 from lmqlc.compiler.masks.canonical import Encode
 from lmqlc.compiler.masks.combine import Combination
 from lmqlc.compiler.masks.combine_step import Parts
 from lmqlc.compiler.masks.core import core_of
-from lmqlc.compiler.masks.custom import CustomAtom
+from lmqlc.compiler.masks.custom import MARK, CustomAtom
 from lmqlc.compiler.masks.cuts import special_ends
 from lmqlc.compiler.masks.interface import TokenConstraint
 from lmqlc.compiler.masks.phrases import PhraseSearch, phrases_of
@@ -43,13 +46,29 @@ from lmqlc.grammar.errors import LmqlCompileError, UnsatisfiableConstraint
 from lmqlc.grammar.source import Source
 
 
-def typed(constraint: c.Constraint) -> c.Constraint:
-    """The formula with types instead of `JSON(X, T)` where T is a Python type that is written as JSON."""
-    if isinstance(constraint, c.And | c.Or):
-        return replace(constraint, args=tuple(map(typed, constraint.args)))
+def typed(constraint: c.Constraint, inside: bool = False) -> c.Constraint:
+    """The formula with types instead of `JSON(X, T)` where T is a Python type that is written as JSON.
+
+    Under `or` and `not` (`inside`) types whose keys or items must be told apart are judged by a function besides; as conjuncts of the whole
+    they have a memory.
+    """
+    if isinstance(constraint, c.And):
+        return replace(constraint, args=tuple(typed(arg, inside) for arg in constraint.args))
+    if isinstance(constraint, c.Or):
+        return replace(constraint, args=tuple(typed(arg, True) for arg in constraint.args))
     if isinstance(constraint, c.Not):
-        return replace(constraint, arg=typed(constraint.arg))
-    if not isinstance(constraint, c.Json) or constraint.schema is None:
+        return replace(constraint, arg=typed(constraint.arg, True))
+    if isinstance(constraint, c.Json):
+        constraint = _json_type(constraint)
+    if inside and isinstance(constraint, c.TypeIs):
+        rule = _distinct(constraint)
+        if rule is not None:
+            return c.And((constraint, c.Custom(c.Const(_told_apart(rule)), (), constraint.span)), constraint.span)
+    return constraint
+
+
+def _json_type(constraint: c.Json) -> c.Json | c.TypeIs:
+    if constraint.schema is None:
         return constraint
     schema = operands.value(constraint.schema)
     if schema is None or isinstance(schema, bool | dict | str | int | float | list | tuple):
@@ -62,12 +81,40 @@ def typed(constraint: c.Constraint) -> c.Constraint:
     return c.TypeIs(constraint.schema, constraint.span)
 
 
+@lru_cache(maxsize=64)
+def _told_apart(rule: Rule) -> Callable[[str, bool], bool | None]:
+    """A constraint function: no key, and no item of a set, comes twice."""
+
+    def told_apart(text: str, final: bool) -> bool | None:
+        holds = remembers((rule,), text)
+        return holds if final or not holds else None
+
+    setattr(told_apart, MARK, True)
+    return told_apart
+
+
 Adapt = Callable[[TextAutomaton], TextAutomaton]
 
 
 def is_regular(constraint: c.Constraint) -> bool:
     """Whether `build` alone can hold a constraint, and its masks are exact."""
-    return not any(is_external(atom) for atom in atoms_of(constraint))
+    return not any(is_external(atom) for atom in atoms_of(constraint)) and not _judges(constraint)
+
+
+def _judges(constraint: c.Constraint, inside: bool = False) -> bool:
+    """Some type under `or` or `not` needs a function besides; see `typed`."""
+    if isinstance(constraint, c.And | c.Or):
+        return any(_judges(arg, inside or isinstance(constraint, c.Or)) for arg in constraint.args)
+    if isinstance(constraint, c.Not):
+        return _judges(constraint.arg, True)
+    return inside and isinstance(constraint, c.TypeIs) and _distinct(constraint) is not None
+
+
+def _distinct(atom: c.TypeIs) -> Rule | None:
+    """What a memory must tell apart in the texts of a type; None for nothing."""
+    with _at(atom):
+        rule = type_rule(operands.value(atom.type))
+    return rule if rule is not None and tells_apart(rule) else None
 
 
 def is_external(atom: c.Constraint) -> bool:
@@ -212,7 +259,7 @@ def _accepts(automaton: TextAutomaton, text: str, tokens: int) -> bool:
     for byte in text.encode("utf-8", "surrogatepass"):
         state = int(delta[state, automaton.byte_class[byte]])
     within = automaton.char_limit is None or len(text) <= automaton.char_limit
-    return within and bool(automaton.accepts[region, state])
+    return within and remembers(automaton.memory, text) and bool(automaton.accepts[region, state])
 
 
 def _atom(atom: c.Constraint, vocabulary: Vocabulary) -> TextAtom:

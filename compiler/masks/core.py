@@ -307,5 +307,5 @@ def digest(automaton: TextAutomaton) -> bytes:
             continue
         numbers.update(repr((array.shape, array.dtype.str)).encode())
         numbers.update(np.ascontiguousarray(array).data)
-    numbers.update(repr((automaton.start, automaton.char_limit, automaton.phrases)).encode())
+    numbers.update(repr((automaton.start, automaton.char_limit, automaton.phrases, automaton.memory)).encode())
     return numbers.digest()

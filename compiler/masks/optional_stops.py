@@ -120,6 +120,7 @@ class _Search:
                 stops=np.repeat(np.arange(whole.shape[1])[None] == count, len(accepts), axis=0),
                 token_bounds=old.token_bounds,
                 char_limit=old.char_limit,
+                memory=old.memory,
             ),
             settled,
         )

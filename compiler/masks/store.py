@@ -20,6 +20,7 @@ import numpy as np
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.automata.remembered import rule_from_json, rule_to_json
 from lmqlc.compiler.masks.canonical import Encode
 from lmqlc.compiler.masks.classes import ClassBlock, table_type
 from lmqlc.compiler.masks.core import Core, Known
@@ -30,7 +31,7 @@ from lmqlc.compiler.masks.steps import Steps
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, finished
 from lmqlc.grammar.errors import ArtifactError
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 ROW_BYTES = 1 << 20
 """Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
 FEW_STATES = 64
@@ -60,6 +61,7 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
         "start": int(automaton.start),
         "char_limit": automaton.char_limit,
         "phrases": [asdict(phrase) for phrase in automaton.phrases],
+        "memory": [rule_to_json(rule) for rule in automaton.memory],
         "whole": block is not None,
         "bytes_needed": costs.bytes_needed,
         "longest": core.longest,
@@ -227,7 +229,8 @@ def _automaton(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> TextAut
     _require(type(start) is int and 0 < start < states)
     _require(limit is None or (type(limit) is int and 0 <= limit < _LARGEST))
     phrases = tuple(map(_phrase, about["phrases"]))
-    return TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, phrases, holds)
+    memory = tuple(rule for made in about["memory"] if (rule := rule_from_json(made)))
+    return TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, phrases, holds, memory)
 
 
 def _phrase(stored: Mapping[str, Any]) -> StopPhrase:

@@ -6,7 +6,8 @@ do not count for `len(TOKENS(X))`, while all tokens produced count for `max_toke
 
 A state is `(q, count, room, written)`: the automaton's state at a token boundary, the tokens so far (no further than they matter),
 the code points left of the text's limit (0 without one; negative within a stop phrase that will be removed), and the tokens written
-where a stop's cut depends on them. An ended text is `(ENDED, cut, followed, None)`, with 1 where the text that follows ended it.
+where a stop's cut, or what is remembered beside the automaton (`memory.py`), depends on them. An ended text is
+`(ENDED, cut, followed, None)`, with 1 where the text that follows ended it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class TokenAutomaton:
         self._masks = core.masks(follow, ends)
         self._eos = ends.union(core.eos.tolist())
         self._cut = fixed_cut(core.automaton.phrases)
+        self._keeps = self._cut is None  # the tokens written stay in the state
         self._removes = any(not phrase.keep for phrase in core.automaton.phrases)
         self._limit = core.automaton.char_limit or 0
         self._whole: TokenAutomaton | None = None  # without the budget
@@ -89,7 +91,7 @@ class TokenAutomaton:
             return self
         if max_tokens is None and self._whole is not None:
             return self._whole
-        other = TokenAutomaton(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends)
+        other = type(self)(self.core, max_tokens=max_tokens, follow=self.follow, encode=self._encode, ends=self._ends)
         if max_tokens is None:
             self._whole = other
         elif self.max_tokens is None:
@@ -163,7 +165,7 @@ class TokenAutomaton:
                 value = block.values[(moment.pair * block.states + q - block.first) * block.classes + kind]
                 chars = block.token_chars[kind]
             if moment.costs[value] + chars <= room:
-                if self._cut is None:
+                if self._keeps:
                     written = Written(written, token_id)
                 if value >= self._states:
                     return self._stop(q, count, written, token)
@@ -216,7 +218,7 @@ class TokenAutomaton:
         chars = self._chars(text)
         if moment.costs[value] + chars > room:
             return None
-        written = Written(written, text) if self._cut is None else None
+        written = Written(written, text) if self._keeps else None
         if value >= self._states:
             return self._stop(q, count, written, text)
         return (value, min(count + 1, self._horizon.last), room - chars, written)
@@ -290,7 +292,7 @@ class TokenAutomaton:
         if q == ENDED or self._encode is None or count < self._horizon.settled or not self.core.forced.begins(q, room):
             return []
         walk = self.core.forced.after(q, room)
-        written = Written(written, walk.data) if self._cut is None and walk.data else None
+        written = Written(written, walk.data) if self._keeps and walk.data else None
         whole = walk.q >= self._states or self.is_closed((walk.q, count, walk.room, written))
         least = len(walk.data) // max(self.core.index.max_bytes, 1)
         if not walk.data or not (whole or self._horizon.indifferent(count + least, walk.q)):
@@ -375,6 +377,15 @@ def finished(
     """The automaton of one hole on a core, whether any text meets it or not (`require` says); arguments as for `link`. named:
     `Vocabulary.named`, where a core may be shared by vocabularies that differ in it."""
     ends = special_ends(core.automaton.phrases, core.vocabulary.named if named is None else named)
-    linked = TokenAutomaton(core, max_tokens=max_tokens, follow=follow or "", encode=encode, ends=ends)
+    linked = _kind(core)(core, max_tokens=max_tokens, follow=follow or "", encode=encode, ends=ends)
     core.classes.block(core.automaton.start)  # found now, so that no mask waits for it
     return linked
+
+
+def _kind(core: Core) -> type[TokenAutomaton]:
+    """The class of an automaton's masks."""
+    if not core.automaton.memory:
+        return TokenAutomaton
+    from lmqlc.compiler.masks.memory import Remembering
+
+    return Remembering

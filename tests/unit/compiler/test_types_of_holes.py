@@ -84,13 +84,14 @@ GOOD: list[tuple[Any, str, Any]] = [
     (list[int], "[1, -2]", [1, -2]),
     (set[int], "[1, 1]", {1}),
     (tuple[int, ...], "[1, 2]", (1, 2)),
-    (tuple[int, str], '[1, "a\\n\\u00e9\\ud83d\\ude00"]', (1, "a\né😀")),
+    (tuple[int, str], '[1, "a\\n\\"é😀\\\\"]', (1, 'a\n"é😀\\')),
     (dict[str, int], '{"a": 1, "é": 2}', {"a": 1, "é": 2}),
     (dict[Literal["k"], bool], '{"k": true}', {"k": True}),
     (list[datetime.date], '["2024-02-29"]', [datetime.date(2024, 2, 29)]),
     (list[Colour | None], '["blue", null]', [Colour.BLUE, None]),
     (list[float], "[1, 2.5]", [1.0, 2.5]),
     (Point, '{"x": 1, "label": null}', Point(1, None)),
+    (Point, '{"x": 1}', Point(1)),
     (Line, '{"start": {"x": 1, "label": "a"}, "rest": []}', Line(Point(1, "a"), [])),
     (Keys, '{"a": 1, "c": true}', {"a": 1, "c": True}),
     (Model, '{"a": 5}', Model(a=5)),
@@ -119,9 +120,9 @@ BAD: list[tuple[Any, list[str]]] = [
     (datetime.date, ["2023-02-29", "1900-02-29", "0000-01-01", "2024-13-01", "2024-04-31", "2024-1-1"]),
     (datetime.time, ["24:00:00", "12:60:00", "12:00"]),
     (list[int], ["[1,2]", "[1, ]", "[ ]", "[1, 2", "1"]),
-    (tuple[int, str], ["[1]", '[1, "\\ud83d"]', '[1, "a\nb"]', '[1, "a", 2]']),
+    (tuple[int, str], ["[1]", '[1, "\\u00e9"]', '[1, "\\/"]', '[1, "\\u001F"]', '[1, "a\nb"]', '[1, "a", 2]']),
     (dict[str, int], ['{"a":1}', "{a: 1}", '{"a": 1,}']),
-    (Point, ['{"x": 1}', '{"label": null, "x": 1}', '{"x": 1, "label": null, "z": 2}']),
+    (Point, ["{}", '{"label": null, "x": 1}', '{"x": 1, "label": null, "z": 2}']),
     (Keys, ['{"b": ""}', '{"a": 1, "c": true, "b": ""}', '{"a": 1, }']),
     (
         Model,
@@ -176,7 +177,7 @@ def test_recursive_types_are_not_regular() -> None:
     assert decode(Tree, '{"value": 1, "below": {"value": 2, "below": null}}') == Tree(1, Tree(2))
 
 
-@pytest.mark.parametrize("hole_type", [5, 3.5, complex, bytes, list[complex], dict[int, int], len, lambda x: x, [int], {"a": int}, ...])
+@pytest.mark.parametrize("hole_type", [5, 3.5, complex, bytes, list[complex], dict[bytes, int], len, lambda x: x, [int], {"a": int}, ...])
 def test_what_is_no_type(hole_type: Any) -> None:
     with pytest.raises(LmqlCompileError) as caught:
         build(TypeIs(Const(hole_type)))
@@ -186,7 +187,7 @@ def test_what_is_no_type(hole_type: Any) -> None:
 
 def test_conditions_that_are_not_supported_are_refused() -> None:
     with pytest.raises(UnsupportedConstraint, match="multiple_of"):
-        build(TypeIs(Const(Annotated[int, at.MultipleOf(3)])))
+        build(TypeIs(Const(Annotated[int, at.MultipleOf(3_000_001)])))
     with pytest.raises(LmqlCompileError):
         build(TypeIs(Const("(unclosed")))
 
@@ -199,7 +200,7 @@ def test_conditions_that_are_not_supported_are_refused() -> None:
         (bool, "1"),
         (Colour, "green"),
         (datetime.date, "2023-02-29"),
-        (Point, '{"x": 1}'),
+        (Point, '{"label": null}'),
         (Model, '{"a": 9}'),
         (list[int], "[1"),
         (list[int], '["a"]'),

@@ -59,7 +59,7 @@ KNOWN = {
     "Literal['x', 'yy']": "x",
     "list[int]": "[]",
     "Color": "red",
-    "Point": '{"x": 0, "y": 0, "tags": []}',
+    "Point": '{"x": 0}',
     "Movie": '{"title": "", "year": 0}',
     "Person": '{"name": "", "kind": "a"}',
     "Optional[bool]": "None",

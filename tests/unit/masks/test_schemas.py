@@ -67,8 +67,9 @@ CASES: list[tuple[Any, list[str], list[str]]] = [
         [
             '{"value": 1, "color": "red", "kids": [{"value": -2, "color": 2, "kids": [], "note": ""}], "note": "é"}',
             '{"value": 0, "color": "PAIR", "kids": [], "note": ""}',
+            '{"value": 1, "color": "red", "kids": []}',
         ],
-        ['{"value": 1, "color": "red", "kids": []}', '{"value": 1, "color": "green", "kids": [], "note": ""}', '{"color": "red"}', "[]"],
+        ['{"value": 1, "color": "red"}', '{"value": 1, "color": "green", "kids": [], "note": ""}', '{"color": "red"}', "[]"],
     ),
     (Chain, ['{"size": "s"}', '{"size": "l", "rest": {"size": "s", "rest": null}}'], ["{}", '{"rest": null}', '{"size": "m"}']),
     (Partial, ['{"name": "a", "inner": {"name": ""}}'], ['{"inner": {"name": ""}}', '{"name": "a", "inner": null}']),
