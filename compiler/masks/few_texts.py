@@ -105,7 +105,7 @@ class _Listing:
             following = list(self._following(state))
             if any(to in under_way for _, to in following):
                 return "there is no longest text"
-            fresh = {to for _, to in following} - counts.keys()
+            fresh = {to for _, to in following if to not in counts}
             if fresh:
                 pending += fresh
                 continue
