@@ -469,6 +469,13 @@ class Horizon:
         left = self._budget - count - 1
         return 0 <= left < costs.bytes_needed and left >= int(costs.farthest[q])
 
+    def binds(self, count: int, q: int) -> bool:
+        """Whether it must be found out, token by token, what fits in the budget after a state."""
+        costs = self._costs
+        if self._budget is None or costs.bytes_needed is None or count < costs.top:
+            return False
+        return self._budget - count - 1 < costs.bytes_needed and count not in self._moments and not self._plenty(count, q)
+
     def indifferent(self, count: int, q: int) -> bool:
         """Whether neither the count of tokens nor the budget restricts what may follow a state."""
         if count < self._costs.top or (self._budget is not None and count >= self._budget):

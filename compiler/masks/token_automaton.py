@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 State = tuple[int, int, int, Written | None]
 ENDED = -1
 _STATE_BYTES = 256  # of a remembered state, about
+_LONG = 256
+"""Bytes of a forced text that is written without knowing what else would fit in the budget."""
 _WRITTEN = 256
 """Forced texts whose ids are remembered."""
 _REMEMBERED = 1 << 16
@@ -71,6 +73,7 @@ class TokenAutomaton:
         self._limit = core.automaton.char_limit or 0
         self._whole: TokenAutomaton | None = None  # without the budget
         self._seen: dict[State, Bits] = {}
+        self._paths: dict[tuple[State, bytes], State] = {}  # of forced texts, within the budget
 
     @property
     def nbytes(self) -> int:
@@ -113,9 +116,23 @@ class TokenAutomaton:
     def satisfiable(self, before: bytes = b"") -> bool:
         """Whether some tokens within the budget make a valid text; see `TokenConstraint`."""
         state = q, count, room, _ = self.start()
+        if self._forced_text_fits(state):
+            return True
         finish = self._horizon.now(count)
         begins = q == ENDED or (finish is not None and int(finish[q]) <= room)
         return begins or begins_longer(self.vocabulary, self, state, before)
+
+    def _forced_text_fits(self, state: State) -> bool:
+        """Whether a long text without a choice, as the tokenizer writes it, and the nearest end behind it byte by byte, fit in the budget:
+        where they do, nothing else needs to be known of all its states."""
+        q, count, room, _ = state
+        by_bytes = self.core.costs.bytes_needed
+        if self.max_tokens is None or by_bytes is None or by_bytes <= self.max_tokens or self._encode is None or q == ENDED:
+            return False
+        walk = self.core.forced.after(q, room)
+        ids = self._certain(Writing(self._encode, self.vocabulary, NOTHING), walk, None)
+        rest = 0 if walk.q >= self._states else int(self.core.costs.by_bytes[1][walk.q])
+        return bool(ids) and count + len(ids) + rest <= self.max_tokens
 
     def require(self, before: bytes = b"") -> Self:
         """The automaton itself. Raises UnsatisfiableConstraint where no tokens within its budget make a valid text."""
@@ -151,11 +168,14 @@ class TokenAutomaton:
 
     def advance(self, state: Any, token_id: int) -> State | None:
         """The state after a token, None where it is not allowed."""
-        q, count, room, written = cast(State, state)
+        q, count, room, _ = cast(State, state)
         if q == ENDED or not 0 <= token_id < self._width:
             return None
-        moment = self._horizon.moment(count, q)
         token = self.vocabulary.tokens[token_id]
+        known = self._on_path(state, token) if self.max_tokens is not None else None
+        if known is not None:
+            return known
+        moment = self._horizon.moment(count, q)
         if moment.finish is not None and token:
             block = self.core.classes.built(q)
             if block is None:  # nothing was asked about this part of the automaton: the token is read by itself
@@ -165,11 +185,7 @@ class TokenAutomaton:
                 value = block.values[(moment.pair * block.states + q - block.first) * block.classes + kind]
                 chars = block.token_chars[kind]
             if moment.costs[value] + chars <= room:
-                if self._keeps:
-                    written = Written(written, token_id)
-                if value >= self._states:
-                    return self._stop(q, count, written, token)
-                return (value, min(count + 1, self._horizon.last), room - chars, written)
+                return self._led_to(state, value, token, token_id)
         return self._end(q, moment.region, room, token_id)
 
     def _chars(self, data: bytes) -> int:
@@ -208,20 +224,17 @@ class TokenAutomaton:
 
     def read(self, state: Any, text: bytes) -> State | None:
         """The state after some bytes, read as one token; None where no legal text goes on with them."""
-        q, count, room, written = cast(State, state)
+        q, count, room, _ = cast(State, state)
         if q == ENDED or not text:
             return None
+        known = self._on_path(state, text) if self.max_tokens is not None else None
+        if known is not None:
+            return known
         moment = self._horizon.moment(count, q)
         if moment.finish is None:
             return None
         value = value_behind(self.core.steps, (q, moment.pair), text)
-        chars = self._chars(text)
-        if moment.costs[value] + chars > room:
-            return None
-        written = Written(written, text) if self._keeps else None
-        if value >= self._states:
-            return self._stop(q, count, written, text)
-        return (value, min(count + 1, self._horizon.last), room - chars, written)
+        return self._led_to(state, value, text) if moment.costs[value] + self._chars(text) <= room else None
 
     def entering(self, state: Any, ids: Ids, skip: int) -> Ids:
         """Those of some tokens, all longer than `skip` bytes and alike in them, that `enter` takes."""
@@ -298,10 +311,11 @@ class TokenAutomaton:
         if not walk.data or not (whole or self._horizon.indifferent(count + least, walk.q)):
             return []
         after = None if whole else _After(self, walk.q, walk.room)
-        ids = self._certain(Writing(self._encode, self.vocabulary, before), walk, after)
-        if whole:
-            return ids if self._fit(cast(State, state), ids, before) else []
-        return ids if self._horizon.indifferent(count + len(ids), walk.q) else []
+        writing = Writing(self._encode, self.vocabulary, before)
+        if not whole and not self._horizon.indifferent(count + len(self._certain(writing, walk, None)), walk.q):
+            return []
+        ids = self._certain(writing, walk, after)
+        return ids if self._can_write(cast(State, state), ids, before) else []
 
     def _certain(self, writing: Writing, walk: Walk, after: _After | None) -> list[int]:
         """The ids with which every legal text that begins with a forced one begins; all of its ids where nothing comes after."""
@@ -315,16 +329,42 @@ class TokenAutomaton:
                 self.core.written.popitem(last=False)
         return list(known)
 
-    def _fit(self, state: State, ids: list[int], before: Before) -> bool:
-        """Whether some tokens may be written one after the other."""
-        at: State | None = state
+    def _can_write(self, state: State, ids: list[int], before: Before) -> bool:
+        """Whether some tokens of a forced text may be written one after the other; what they lead to is remembered."""
+        steps, at = self.core.steps, state
+        path: list[tuple[tuple[State, bytes], State]] = []
         for place, token_id in enumerate(ids):
-            if at is None or at[0] == ENDED:
+            text = self.vocabulary.tokens[token_id][len(before.text) if before.healed and not place else 0 :]
+            q, count, room, written = at
+            if not text:
+                continue  # only the prompt's end is put back
+            if q == ENDED or (self.max_tokens is not None and count >= self.max_tokens):
                 return False
-            skip = len(before.text) if before.healed and not place else 0
-            if len(self.vocabulary.tokens[token_id]) > skip:
-                at = self.enter(at, token_id, skip) if skip else self.advance(at, token_id)
-        return at is not None
+            after = self._led_to((q, count, room, written), value_behind(steps, (q, steps.pair(count)), text), text)
+            path.append(((at, text), after))
+            at = after
+        if self.max_tokens is not None and self.core.costs.bytes_needed is not None:
+            if len(self._paths) > _REMEMBERED:
+                self._paths.clear()
+            self._paths.update(path)
+        return True
+
+    def _on_path(self, state: State, text: bytes) -> State | None:
+        """The state after a token of a long forced text, where the budget matters: what else fits need not be known there."""
+        found = self._paths.get((state, text))
+        if found is None and self._horizon.binds(state[1], state[0]) and len(self.core.forced.after(state[0], state[2]).data) > _LONG:
+            self.forced(state)
+            found = self._paths.get((state, text))
+        return found
+
+    def _led_to(self, state: State, value: int, text: bytes, token_id: int | None = None) -> State:
+        """The state to which a token leads whose bytes lead to a value. token_id: where they are all of it."""
+        q, count, room, written = state
+        if self._keeps:
+            written = Written(written, text if token_id is None else token_id)
+        if value >= self._states:
+            return self._stop(q, count, written, text)
+        return (value, min(count + 1, self._horizon.last), room - self._chars(text), written)
 
 
 class _After:

@@ -10,6 +10,7 @@ import heapq
 import os
 import random
 import re
+import time
 from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
@@ -310,3 +311,66 @@ def test_what_is_forced_begins_every_continuation_on_a_real_tokenizer() -> None:
     if not folder:
         pytest.skip("LMQLC_REAL names no folder made by `python -m tests.real.prepare FOLDER`")
     check_many(load_tokenizer(Path(folder) / "gemma"), range(FORMULAS))
+
+
+def decode_within(made: Tokenizer, constraint: c.Constraint, budget: int, rng: random.Random) -> HoleRun | None:
+    """A hole that is filled at random within a budget of tokens, forced text without asking; None where nothing fits."""
+    try:
+        linked = compose(constraint, made.vocabulary, max_tokens=budget, encode=InText(made))
+    except UnsatisfiableConstraint:
+        return None
+    hole = HoleRun("X", made.vocabulary, linked, Budget(budget, "budget"))
+    while hole.reason is None:
+        forced = hole.forced()
+        for token_id in forced:
+            assert hole.legal(token_id)
+            hole.push(token_id, 0.0, forced=True)
+        if not forced:
+            legal = np.flatnonzero(np.isfinite(hole.masked(np.zeros(len(made.vocabulary), np.float32))))
+            hole.push(int(rng.choice(legal)), 0.0)
+    return hole
+
+
+@pytest.mark.parametrize("name", ["gpt2", "byte_fallback"])
+def test_at_the_edge_of_a_budget_every_text_is_whole(name: str) -> None:
+    made, filled = tokenizer(name), 0
+    for seed in range(FORMULAS // 2):
+        rng = random.Random(-1 - seed)
+        constraint = formula(rng)
+        try:
+            language = Language(build(constraint))
+        except UnsatisfiableConstraint:
+            continue
+        for budget in (1, 2, 3, 4, 5, 6, 8, 11, 15):
+            hole = decode_within(made, constraint, budget, rng)
+            if hole is not None:
+                place = language.read(language.start, hole.data())
+                assert place is not None and language.final(place), (seed, budget, hole.data())
+                assert len(hole.ids) <= budget
+                filled += 1
+    assert filled > FORMULAS
+
+
+def seconds_to_write(made: Tokenizer, size: int, budget: int) -> float:
+    """Computing time of a long forced text before a choice, the automaton's own left out."""
+    rng = random.Random(size)
+    written = " ".join(rng.choices(["the", "answer", "is", "what", "they", "said", "12", "of", "it"], k=size // 4))[:size]
+    texts = c.InSet(c.Const([written + " yes", written + " no"]))
+    linked = compose(texts, made.vocabulary, max_tokens=budget, encode=InText(made))
+    hole = HoleRun("X", made.vocabulary, linked, Budget(budget, "budget"))
+    begun = time.process_time()
+    while hole.reason is None:
+        forced = hole.forced()
+        for token_id in forced or np.flatnonzero(np.isfinite(hole.masked(np.zeros(len(made.vocabulary), np.float32))))[:1].tolist():
+            hole.push(token_id, 0.0, forced=bool(forced))
+    spent = time.process_time() - begun
+    assert hole.data().startswith(written.encode())
+    assert sum(not token.forced for token in hole.tokens) <= 5
+    return spent
+
+
+def test_long_texts_cost_about_the_same_for_every_token() -> None:
+    made = tokenizer("gpt2")
+    seconds_to_write(made, 1000, 10_000)
+    short = min(seconds_to_write(made, 3_000, 2_500) for _ in range(2))
+    assert seconds_to_write(made, 24_000, 20_000) < max(20 * short, 1.0)
