@@ -140,6 +140,15 @@ class AnswersTails(Protocol):
 
 
 @runtime_checkable
+class KnowsPrefixes(Protocol):
+    """A session that says what it has kept."""
+
+    async def known(self, sequence: Sequence[int]) -> int:
+        """How many ids at the start of a sequence (not empty) were read before and are not read again for it; fewer than all of them."""
+        ...
+
+
+@runtime_checkable
 class ScoresOptions(Protocol):
     """A session that scores several continuations of one prompt together."""
 

@@ -99,6 +99,13 @@ class Engine:
         """All of each sequence but its last id is kept."""
         return all(self._branches.find(ids, len(ids) - 1)[1] == len(ids) - 1 for ids in sequences)
 
+    def known(self, ids: list[int]) -> int:
+        """How many ids at the start of a sequence will not be read again, at most all but the last."""
+        if self.cache_kind == "append":
+            whole = self._branches.find_whole(ids, len(ids) - 1)
+            return 0 if whole is None else len(whole.ids)
+        return 0 if self.cache_kind == "none" else self._branches.find(ids, len(ids) - 1)[1]
+
     def read(self, sequences: Sequence[list[int]]) -> Cost:
         """Read all of each sequence but its last id, and keep it; what that cost. For sequences that `joins`."""
         cost = Cost()

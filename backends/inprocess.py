@@ -271,6 +271,10 @@ class InProcessSession:
             row = rows[0]
         return None if row is None else np.stack([row] * len(asked))
 
+    async def known(self, sequence: Sequence[int]) -> int:
+        ids = self._backend.checked(sequence)
+        return await self._backend.call(lambda engine: engine.known(ids))
+
     async def score(self, sequence: Sequence[int], start: int) -> npt.NDArray[np.float64]:
         ids = self._backend.checked(sequence)
         if start < 1:

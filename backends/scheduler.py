@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from lmqlc.backends.base import AnswersTails, Backend, Logits, Session, SessionUsage
+from lmqlc.backends.base import AnswersTails, Backend, KnowsPrefixes, Logits, Session, SessionUsage
 from lmqlc.backends.pretrained import OutOfMemory
 from lmqlc.backends.ticket import Ticket, Work
 from lmqlc.backends.works import HoleWork
@@ -264,6 +264,8 @@ class Scheduler:
             return 0
         if not ticket.read and isinstance(work, HoleWork) and isinstance(self._session, HearsOfHoles):
             self._session.begin_hole(*work.begins)
+        if ticket.cached is None:
+            ticket.cached = await self._known(ticket.wants[0])
         longest = max(map(len, ticket.wants))
         common = longest if len(ticket.wants) == 1 else work.shared
         if common - ticket.read > PIECE:
@@ -275,6 +277,14 @@ class Scheduler:
         if rows is not None:
             self._give(ticket, rows)
         return longest - ticket.read
+
+    async def _known(self, sequence: list[int]) -> int:
+        """How many ids at the start of a sequence others have read."""
+        if not isinstance(self._session, KnowsPrefixes):
+            return 0
+        with contextlib.suppress(LmqlError):  # whatever is wrong with it, reading it will say so
+            return await self._session.known(sequence)
+        return 0
 
     async def _do_alone(self, ticket: Ticket) -> None:
         """A work that is one call of its own."""

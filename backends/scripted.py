@@ -77,6 +77,9 @@ class ScriptedSession:
             rests = self._position.rests(asked, [self._backend.text(ids) + text for ids, text in zip(asked, taken, strict=True)])
         return np.stack([self._backend.row(*each) for each in zip(asked, rests, taken, strict=True)])
 
+    async def known(self, sequence: Sequence[int]) -> int:
+        return self._seen.longest([*sequence], len(sequence) - 1)[1]
+
     async def score(self, sequence: Sequence[int], start: int) -> npt.NDArray[np.float64]:
         (asked,) = self._record("score", [sequence], start)
         scores = [log_softmax(self._backend.row(asked[:end]))[asked[end]] for end in range(start, len(asked))]

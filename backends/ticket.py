@@ -53,6 +53,7 @@ class Ticket:
         self.reading = True  # its first sequences are not read yet
         self.read = 0  # positions of its prompt that are
         self.known = 0  # positions that it was charged for
+        self.cached: int | None = None  # positions of its prompt that others had read before it
         self.own_seconds = 0.0
         self.choosing: asyncio.Future[tuple[list[list[int]], float]] | None = None  # what it wants next, while a thread finds that
         self.late = False  # that has kept others waiting already

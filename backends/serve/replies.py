@@ -131,7 +131,7 @@ def usage_of(replies: Sequence[Reply], choices: int) -> dict[str, Any]:
     """Tokens of a request, as OpenAI counts them: each prompt once."""
     prompt = sum(len(reply.prompt) for reply in replies[::choices])
     said = sum(reply.tokens for reply in replies)
-    cached = sum(min(reply.work.usage.tokens_reused, len(reply.prompt)) for reply in replies[::choices])
+    cached = sum(min(reply.ticket.cached or 0, len(reply.prompt)) for reply in replies[::choices])
     details = {"cached_tokens": cached}
     return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said, "prompt_tokens_details": details}
 
