@@ -93,8 +93,25 @@ def _hole(hole: HoleIR, program: Program, tokenizers: dict[str, Tokenizer]) -> I
         if automaton is None:
             reason = "a grammar, a recursive schema or a Python function takes part"
             yield from _field("guarantee", f"checked token by token, not exact: {reason}; the result is checked again at the end")
+            yield from _answer(program, None)
         else:
             yield from _regular(hole, constraint, automaton, program, tokenizers)
+
+
+def _answer(program: Program, automaton: TextAutomaton | None) -> Iterator[str]:
+    """How `argmax` finds the text of a hole."""
+    from lmqlc.compiler.masks.few_texts import FewTexts, few_texts
+    from lmqlc.compiler.record_calls import header_arguments
+
+    if program.decoder != "argmax":
+        return
+    found = "its texts are not known beforehand" if automaton is None else few_texts(automaton)
+    if "greedy" in header_arguments(program.body):
+        yield from _field("argmax", "token by token, as the header says, unless `greedy=False`")
+    elif isinstance(found, FewTexts):
+        yield from _field("argmax", f"exact: the likeliest of {_count(len(found.texts), 'text')}")
+    else:
+        yield from _field("argmax", f"token by token, and not the likeliest text: {found}")
 
 
 def _at_server(hole: HoleIR, program: Program, abilities: TextAbilities) -> str:
@@ -126,6 +143,7 @@ def _regular(
 
     yield from _field("language", *_pattern(automaton))
     yield from _field("guarantee", "exact masks: every token that can still succeed is allowed, and no other")
+    yield from _answer(program, automaton)
     yield from _field("automaton", _size(automaton))
     for name, tokenizer in tokenizers.items():
         yield from _field("tokens", f"{_linked(hole, constraint, program, tokenizer)} ({name})")

@@ -257,6 +257,8 @@ class Search:
     def run(self) -> Generator[list[Tail], Logits, Likeliest | None]:
         """Yields tails of the prompt, distinct ones, and is sent next-token logits `float32[n, V]` after them. Gives the likeliest text;
         None past the bound, or where no text begins as is known."""
+        if self._is_over():
+            return Likeliest(tuple(Step(token, 0.0, False) for token in self._known), math.nan)
         start = self._start()
         if start.ids[: len(self._known)] != self._known[: len(start.ids)]:
             return None
@@ -290,6 +292,15 @@ class Search:
             return node.children
         token = self._known[place]
         return {token: node.children[token]} if token in node.children else {}
+
+    def _is_over(self) -> bool:
+        """What is known is a text with the token that ends it."""
+        node = self._tree.root
+        for token in self._known[:-1]:
+            if token not in node.children:
+                return False
+            node = node.children[token]
+        return bool(self._known) and node.ends and self._known[-1] not in node.children
 
     def _start(self) -> Node:
         """The first node with a choice, or the only text."""

@@ -38,7 +38,7 @@ CLAUSES: Mapping[str, str] = {
 }
 
 DECODER_TEXTS: Mapping[str, str] = {
-    "argmax": "The likeliest token at every step.",
+    "argmax": "The likeliest text where few may fill a hole, else the likeliest token at every step.",
     "sample": "Tokens drawn by their probabilities; `n` branches side by side.",
     "beam": "Beam search: the `n` likeliest beginnings go on at every step.",
     "beam_sample": "Beam search that draws its beams.",
@@ -56,6 +56,7 @@ ARGUMENTS: Mapping[str, str] = {
     "chunksize": "tokens that a server sends together",
     "fast_forward": "whether text that the constraint leaves no choice about is written without asking the model",
     "frequency_penalty": "taken off for every time a token stands in the text already",
+    "greedy": "True: token by token, also where few texts may fill a hole",
     "k": "continuations that are kept",
     "length_penalty": "how beams of different lengths are compared",
     "max_len": "the most tokens of prompt and output together",
