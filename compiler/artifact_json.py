@@ -23,7 +23,7 @@ _TYPES: dict[str, type] = {"bool": bool, "float": float, "int": int, "str": str}
 _CONSTRAINTS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        c.And, c.Or, c.Not, c.Truth, c.InSet, c.Equals, c.Contains, c.StartsWith, c.EndsWith, c.TextIs, c.Matches, c.Number,
+        c.And, c.Or, c.Not, c.Truth, c.InSet, c.Equals, c.Compared, c.Contains, c.StartsWith, c.EndsWith, c.TextIs, c.Matches, c.Number,
         c.NumberCompare, c.Count, c.Json, c.TypeIs, c.Grammar, c.Custom, c.Stop, c.Const, c.Slot,
     )
 }  # fmt: skip
@@ -196,10 +196,10 @@ def _check_fields(part: c.Constraint) -> None:
             fits = all(isinstance(item, kinds) for item in (value if name == "args" else [value]))
         elif name in _SPANS:
             fits = value is None or isinstance(value, Span)
-        elif name in ("op", "unit", "test", "kind", "keep"):
+        elif name in ("op", "unit", "test", "keep", "is_hole") or (name == "kind" and not isinstance(part, c.Compared)):
             fits = isinstance(value, str | bool)
         else:
-            fits = isinstance(value, c.Operand) or (name == "schema" and value is None)
+            fits = isinstance(value, c.Operand) or (name in ("schema", "kind") and value is None)
         if not fits:
             raise FormatError(f"`{type(part).__name__}.{name}` cannot be {value!r}")
 

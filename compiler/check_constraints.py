@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lmqlc.compiler.constraint_parts import is_true, operands_in
-from lmqlc.compiler.constraints import Constraint, Slot
+from lmqlc.compiler.constraint_parts import is_true, operands_in, own_type, parts
+from lmqlc.compiler.constraints import Compared, Const, Constraint, Slot, TypeIs
 from lmqlc.compiler.findings import Findings
-from lmqlc.compiler.ir import Program
+from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.grammar.errors import LmqlCompileError, UnsupportedConstraint
 from lmqlc.grammar.source import Source
 
@@ -17,8 +17,25 @@ MAX_STATES = 20_000
 def check_constraints(program: Program, findings: Findings) -> None:
     """Report constraints that nothing can meet, and warn of those that restrict nothing."""
     for hole in program.holes:
+        if not _check_values(hole, findings):
+            continue
         if not is_true(hole.constraint) and not any(isinstance(o, Slot) for o in operands_in(hole.constraint)):
             _check(hole.constraint, findings)
+
+
+def _check_values(hole: HoleIR, findings: Findings) -> bool:
+    """Report comparisons by value where the hole has no type. False where the constraint is known only with its type."""
+    compared = [part for part in parts(hole.constraint) if isinstance(part, Compared)]
+    if not compared or hole.has_type or any(isinstance(part, TypeIs) for part in parts(hole.constraint)):
+        return not compared
+    if own_type(hole.constraint) is not None:
+        return False
+    for part in compared:
+        if isinstance(part.value, Const) and part.span is not None:
+            shown = findings.source.text[part.span.start : part.span.end]
+            hint = f"give the hole a type, `[{hole.name}: int]`, or compare the number: `int({hole.name}) {part.op} …`"
+            findings.error("L0400", f"`{shown}` compares a text with a value that is none", part.span, hint)
+    return False
 
 
 def _check(constraint: Constraint, findings: Findings) -> None:

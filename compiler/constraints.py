@@ -88,6 +88,21 @@ class Equals:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """`X < v`, `X == v`, `X in C` by values; op may be "in" and "not in" too.
+
+    kind: the hole's type, known once the hole is reached (None before). is_hole: v is what another hole gave: where it is no value of the
+    type, its text is meant. Of a union those options are meant that v can be compared with, also under `not`, which is another comparison.
+    """
+
+    op: str
+    value: Operand
+    kind: Operand | None = None
+    is_hole: bool = False
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Contains:
     """`s in X`."""
 
@@ -200,7 +215,7 @@ class Stop:
 
 
 Atom = (
-    Truth | InSet | Equals | Contains | StartsWith | EndsWith | TextIs | Matches | Number | NumberCompare | Count
+    Truth | InSet | Equals | Compared | Contains | StartsWith | EndsWith | TextIs | Matches | Number | NumberCompare | Count
     | Json | TypeIs | Grammar | Custom | Stop
 )  # fmt: skip
 Constraint = And | Or | Not | Atom

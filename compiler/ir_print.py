@@ -85,6 +85,8 @@ def _tree(constraint: c.Constraint, depth: int) -> Iterator[str]:
 
 
 def _atom(atom: c.Atom) -> str:
+    if isinstance(atom, c.Compared):
+        return f"{'' if atom.op in ('==', 'in') else 'value '}{atom.op} {_operand(atom.value)}"
     if isinstance(atom, c.Stop):
         return f"stop {'at' if atom.keep else 'before'} {_operand(atom.phrase)}"
     if isinstance(atom, c.Json):

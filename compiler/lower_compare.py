@@ -105,12 +105,27 @@ def _text(low: Lowering, pair: Pair) -> Constraint:
         inner = _contains(low, pair) if pair.mirrored else _in_set(low, pair)
         return Not(inner, span) if isinstance(pair.op, ast.NotIn) else inner
     if isinstance(pair.op, ast.Eq | ast.NotEq):
-        inner = _equals(low, pair)
+        inner = _by_value(low, pair, "==", low.operand(pair.operand)) or _equals(low, pair)
         return Not(inner, span) if isinstance(pair.op, ast.NotEq) else inner
     if isinstance(pair.op, ast.Is | ast.IsNot):
         return unsupported(low, pair.node, "compare texts with `==`")
-    hint = f"texts have no order here; compare a number: `int({low.view.hole}) < 10`, or a length: `len({low.view.hole}) < 10`"
-    return unsupported(low, pair.node, hint)
+    op = ORDER[type(pair.op)]
+    bound = low.operand(pair.operand)
+    if isinstance(bound, Const) and isinstance(bound.value, str):
+        hint = f"texts have no order here; compare a number: `int({low.view.hole}) < 10`, or a length: `len({low.view.hole}) < 10`"
+        return unsupported(low, pair.node, hint)
+    return c.Compared(MIRRORED[op] if pair.mirrored else op, bound, None, _is_other(low, pair.operand), low.findings.span(pair.node))
+
+
+def _is_other(low: Lowering, node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in low.view.others
+
+
+def _by_value(low: Lowering, pair: Pair, op: str, operand: Operand) -> Constraint | None:
+    """A comparison whose operand may be a value of the hole's type; None where it is a text, or texts."""
+    if isinstance(operand, Const) and (_is_options(operand.value) or isinstance(operand.value, bytes)):
+        return None
+    return c.Compared(op, operand, None, _is_other(low, pair.operand), low.findings.span(pair.node))
 
 
 def string_operand(low: Lowering, node: ast.expr, hint: str | None = None) -> Operand:
@@ -135,8 +150,11 @@ def _in_set(low: Lowering, pair: Pair) -> Constraint:
     node = pair.operand
     options = fold(ast.Tuple(node.elts, ast.Load())) if isinstance(node, ast.Set) else None
     operand = options or low.operand(node)
-    if isinstance(operand, Const) and not _is_options(operand.value):
+    if isinstance(operand, Const) and not isinstance(operand.value, str | list | tuple | dict):
         return wrong_kind(low, node, "a list of strings, or a string")
+    by_value = _by_value(low, pair, "in", operand)
+    if by_value is not None:
+        return by_value
     if isinstance(operand, Const) and isinstance(operand.value, dict):
         operand = Const(tuple(operand.value))
     return c.InSet(operand, low.findings.span(pair.node))

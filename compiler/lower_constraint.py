@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from lmqlc.compiler.constraint_calls import Scope, mentions
 from lmqlc.compiler.constraint_parts import is_true
-from lmqlc.compiler.constraints import TRUE, And, Const, Constraint, Not, Operand, Or, Slot, Truth
+from lmqlc.compiler.constraints import TRUE, And, Compared, Const, Constraint, Not, Operand, Or, Slot, Truth
 from lmqlc.compiler.findings import Findings
 from lmqlc.compiler.ir import INTERPRETER
 from lmqlc.compiler.lower_atoms import atom
@@ -182,8 +182,8 @@ class Lowering:
         for hole in sorted(holes):
             trial = Lowering(self.view.about(hole), self.scope, Findings(self.findings.source))
             tree = atom(trial, node)
-            if trial.findings.has_errors:
-                continue
+            if trial.findings.has_errors or (isinstance(tree, Compared | Not) and isinstance(getattr(tree, "arg", tree), Compared)):
+                continue  # values are compared as Python does
             self.conditions.append(tree)
             operands = [slot_expression(slot, i, slot.expr) for i, slot in enumerate(trial.slots.found)]
             arguments = [ast.Constant(hole), ast.Constant(len(self.conditions) - 1), ast.Tuple(operands, ast.Load())]

@@ -21,7 +21,7 @@ from lmqlc.runtime.decode_text import decode_text
 from lmqlc.runtime.decoders.base import Told
 from lmqlc.runtime.elsewhere import fill_elsewhere, hole_request
 from lmqlc.runtime.hole_values import takes_space, value_of
-from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, number_kind, whole_constraint
+from lmqlc.runtime.link import LinkedHole, Place, hand_over, link_hole, value_kind, whole_constraint
 from lmqlc.runtime.opened import OpenedHole
 from lmqlc.runtime.problems import at_hole
 from lmqlc.runtime.results import HoleResult, TokenResult
@@ -68,7 +68,7 @@ async def _open(at: Interpreter, hole: HoleIR, slots: tuple[Any, ...], hole_type
     tokenizer = at.prompt.reader(await at.run.tokenizer())
     ids = at.prompt.ids(tokenizer)
     constraint = whole_constraint(hole.constraint, slots, hole_type)
-    kind = number_kind(constraint)
+    kind = value_kind(constraint, hole_type)
     leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
     taken, heal = at.prompt.taken_back(tokenizer) if at.run.decoder.token_healing else (0, b"")
     place = Place(None, hole.follow, leading, at.program.source, heal)

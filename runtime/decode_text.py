@@ -19,7 +19,7 @@ from lmqlc.grammar.errors import LmqlError, UnsatisfiableConstraint, Unsupported
 from lmqlc.runtime import decorators as deco
 from lmqlc.runtime.budget import Prompted, hole_budget, unbounded_tokens
 from lmqlc.runtime.hole_values import takes_space, value_of
-from lmqlc.runtime.link import Place, number_kind
+from lmqlc.runtime.link import Place, value_kind
 from lmqlc.runtime.results import HoleResult, TokenResult
 from lmqlc.runtime.stream import TokenEvent
 from lmqlc.runtime.text_answer import Asked, TextAnswer, check_prompt
@@ -46,7 +46,7 @@ async def decode_text(
     """
     decoder = at.run.decoder
     _check_decoder(decoder, backend)
-    kind = number_kind(constraint)
+    kind = value_kind(constraint, hole_type)
     leading = not at.prompt.ends_in_space and takes_space(kind, hole_type)
     demand = demand_of(constraint, Place(None, hole.follow, leading, at.program.source))
     run = TextRun(hole.name, demand.linked, hole.follow)

@@ -9,10 +9,11 @@ from lmqlc.compiler.ir import HoleIR
 from lmqlc.runtime.link import number_kind
 
 
-def takes_space(kind: type | None, hole_type: object) -> bool:
+def takes_space(kind: object, hole_type: object) -> bool:
     """One space may stand before the text: numbers and plain-text types. A pattern says itself where spaces stand."""
-    if kind is not None:
+    if kind is int or kind is float:
         return True
+    hole_type = kind if hole_type is None else hole_type
     if hole_type is None or hole_type is str or isinstance(hole_type, str | re.Pattern):
         return False
     from lmqlc.compiler.types import is_plain_text

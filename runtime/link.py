@@ -98,7 +98,14 @@ def whole_constraint(constraint: Constraint, slots: tuple[Any, ...], hole_type: 
     from lmqlc.compiler.passes.bind import bind
 
     typed = hole_type is not None and hole_type is not str
-    return bind(And((constraint, TypeIs(Const(hole_type)))) if typed else constraint, slots)
+    return bind(And((constraint, TypeIs(Const(hole_type)))) if typed else constraint, slots, hole_type)
+
+
+def value_kind(constraint: Constraint, hole_type: object) -> Any:
+    """What says of which type a hole's value is: its numbers, or `type(X) is T` where the hole has no type of its own; None for neither."""
+    from lmqlc.compiler.constraint_parts import own_type
+
+    return number_kind(constraint) or (own_type(constraint) if hole_type is None else None)
 
 
 def number_kind(constraint: Constraint) -> type | None:

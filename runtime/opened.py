@@ -23,7 +23,7 @@ class OpenedHole:
     kept: int
     taken: int
     leading: bool
-    kind: type | None
+    kind: object
     phrases: Sequence[StopPhrase]
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import counts, numbers, operands
 from lmqlc.compiler.automata.charset import by_method
+from lmqlc.compiler.automata.compared import compared
 from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.machine import containing, ending, substrings, words
 from lmqlc.compiler.automata.pattern_errors import read_pattern
@@ -103,6 +104,10 @@ class Atoms:
             return self._build.anything if compare(self._tokens, atom.op, bound) else self._build.empty
         return counts.count(self._build, atom.unit, atom.op, bound)
 
+    def _compared(self, atom: c.Compared) -> Node:
+        kind = None if atom.kind is None else operands.value(atom.kind)
+        return compared(self._build, kind, atom.op, operands.value(atom.value), atom.span)
+
     def type_is(self, atom: c.TypeIs, remembers: bool = False) -> Node:
         """The texts of a type; `remembers`: without what the memory beside the automaton holds."""
         return Typed(self._build, atom.span, remembers).node(operands.value(atom.type))
@@ -146,7 +151,7 @@ _NAMES: dict[type, str] = {
 }  # fmt: skip
 
 _RULES: dict[type, Callable[[Atoms, Any], Node]] = {
-    c.Truth: Atoms._truth, c.InSet: Atoms._in_set, c.Equals: Atoms._of_texts, c.Contains: Atoms._of_texts,
+    c.Compared: Atoms._compared, c.Truth: Atoms._truth, c.InSet: Atoms._in_set, c.Equals: Atoms._of_texts, c.Contains: Atoms._of_texts,
     c.StartsWith: Atoms._of_texts, c.EndsWith: Atoms._of_texts, c.TextIs: Atoms._text_is, c.Matches: Atoms._matches,
     c.Number: Atoms._number, c.NumberCompare: Atoms._number_compare, c.Count: Atoms._count, c.TypeIs: Atoms.type_is,
     c.Json: Atoms._beyond, c.Grammar: Atoms._beyond, c.Custom: Atoms._beyond, c.Stop: Atoms._stop,

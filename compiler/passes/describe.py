@@ -43,6 +43,8 @@ def _spelled(part: c.Constraint) -> str:
         return f"{_NAMES[part.unit]} {part.op} {_operand(part.bound)}"
     if isinstance(part, c.NumberCompare):
         return f"{part.kind}(X) {part.op} {_operand(part.bound)}"
+    if isinstance(part, c.Compared):
+        return f"X {part.op} {_operand(part.value)}"
     if isinstance(part, c.Number):
         return f"{part.kind.upper()}(X)"
     if isinstance(part, c.TextIs):

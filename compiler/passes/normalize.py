@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 from lmqlc.compiler import constraints as c
@@ -23,9 +24,14 @@ def _normal(constraint: c.Constraint, negated: bool) -> c.Constraint:
         return _join(kind, [_normal(arg, negated) for arg in constraint.args], constraint)
     if not negated:
         return constraint
+    if isinstance(constraint, c.Compared):
+        return replace(constraint, op=_NOT[constraint.op])
     if isinstance(constraint, c.Count) and not _unordered(constraint.bound):
         return c.Count(constraint.unit, _OPPOSITE[constraint.op], constraint.bound, constraint.span)
     return c.Not(constraint, constraint.span)
+
+
+_NOT = {"<": ">=", "<=": ">", "==": "!=", "!=": "==", ">=": "<", ">": "<=", "in": "not in", "not in": "in"}
 
 
 def _unordered(bound: c.Operand) -> bool:
