@@ -97,9 +97,16 @@ def _automaton(arrays: dict[str, Array], meta: dict[str, Any]) -> TextAutomaton:
     _require(type(start) is int and 0 < start < states, "the start")
     _require(limit is None or (type(limit) is int and 0 <= limit <= MAX_LIMIT), "the limit")
     automaton = TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, _phrases(meta["phrases"]), holds, memory)
-    pairs = 2 * regions - 1 if regions_differ(automaton) else 1
-    _require(pairs * states <= MAX_STATES and pairs * states * classes <= MAX_TABLE, f"more than {MAX_STATES} states")
+    if not within_bounds(automaton):
+        raise ArtifactError(f"the automaton is too large for this server: it may have {MAX_STATES} states")
     return _with_plain_cut(automaton)
+
+
+def within_bounds(automaton: TextAutomaton) -> bool:
+    """Whether a server takes an automaton of this size."""
+    _, states, classes = automaton.delta.shape
+    pairs = 2 * len(automaton.token_bounds) - 1 if regions_differ(automaton) else 1
+    return bool(pairs * states <= MAX_STATES and pairs * states * classes <= MAX_TABLE)
 
 
 def _array(arrays: dict[str, Array], name: str, dtype: str) -> Array:

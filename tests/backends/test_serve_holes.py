@@ -61,6 +61,12 @@ PROGRAMS = {
 }
 
 
+def test_what_is_too_large_for_a_server_is_decoded_here(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmqlc.backends.wire_automaton.MAX_STATES", 20)
+    here, there = both(server, '"Name: [X], age" where X == "Bazinga, said the cat, and went to the harbour again"')
+    assert there[0].prompt == here[0].prompt == "Name: Bazinga, said the cat, and went to the harbour again, age"
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_same_as_in_process(server: Server, name: str) -> None:
     here, there = both(server, PROGRAMS[name])
