@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.choices import ROWS, measured
 from benchmarks.paper import PAPER, STUDIES, Counts, Server, all_items, made_tokenizer, mean, saved
 from lmqlc.backends.base import Tokenizer
 from lmqlc.backends.scripted import scripted
@@ -67,3 +68,10 @@ def test_the_runner_of_peers_answers_for_lmqlc() -> None:
     assert choice["text"].startswith(" with ")
     assert 0 < choice["calls"] <= 3
     assert min(run["cpu"] for run in (date, record, choice)) > 0
+
+
+@pytest.mark.parametrize("row", ROWS[:5], ids=lambda row: row.name)
+def test_the_likeliest_text_costs_no_more_than_twice_the_calls(row) -> None:  # type: ignore[no-untyped-def]
+    exact, greedy = (measured(row, "demo", 1, greedy=by) for by in (False, True))
+    assert exact.text in row.texts and greedy.text in row.texts
+    assert exact.calls <= 2 * greedy.calls and exact.calls <= 4
