@@ -40,7 +40,9 @@ class Row:
 
 ROWS = (
     Row("2 options", "Is the sky blue? Answer:", (" yes", " no")),
-    Row("5 options, one begins another", "The film was wonderful. Sentiment:", (" very good", " good", " bad", " very bad", " good enough")),
+    Row(
+        "5 options, one begins another", "The film was wonderful. Sentiment:", (" very good", " good", " bad", " very bad", " good enough")
+    ),
     Row("20 cities", "The capital of Portugal is", tuple(f" {city}" for city in CITIES.split())),
     Row(
         "512 pairs of words",
