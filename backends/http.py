@@ -27,7 +27,7 @@ from lmqlc.backends.http_wire import Broken, Silent, Unreachable
 from lmqlc.backends.registry import default_endpoint
 from lmqlc.backends.reply_check import fits
 from lmqlc.backends.tokenizer_bundle import MAX_BUNDLE, check_bundle, read_bundle
-from lmqlc.backends.wire_automaton import MAX_PACKED, pack_automaton, pack_formula, schema_formula, whole_cut, within_bounds
+from lmqlc.backends.wire_automaton import MAX_PACKED, pack_automaton, pack_formula, schema_formula, within_bounds
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.masks.files import cache_folder
 from lmqlc.compiler.masks.hole import FinishReason, TokenResult
@@ -237,8 +237,6 @@ class ServerSession:
             raise ConstraintViolated(
                 f"the server at {self._client.url} answered hole `{request.name}` with a text that breaks its constraint"
             )
-        if isinstance(request.language, TextAutomaton) and reason == "stop":
-            return replace(ended, cut=whole_cut(request.language, pieces, cut))
         return ended
 
 
@@ -246,7 +244,10 @@ def _packed(language: Language) -> tuple[dict[str, Any] | None, str]:
     if isinstance(language, TextAutomaton):
         if not within_bounds(language):  # what a server does not take is decoded here, from its logits
             return None, ""
-        name, data = pack_automaton(language)
+        try:
+            name, data = pack_automaton(language)
+        except ArtifactError:
+            return None, ""
         return ({"automaton": name}, base64.b64encode(data).decode()) if len(data) <= MAX_PACKED else (None, "")
     text = pack_formula(schema_formula(language.constraint))
     return (None if text is None else {"formula": json.loads(text), "leading_space": language.leading_space}), ""

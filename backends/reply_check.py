@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.masks.cuts import fixed_cut, removed_bytes
 from lmqlc.compiler.masks.request import Ended, Formula, Language
 
 
@@ -49,7 +50,11 @@ class _Walk:
         if ended.cut == len(pieces[-1]) and self._is_final():
             return True  # the text that follows, or a special token, which writes nothing
         past = self._past_stop(pieces[-1])
-        return past is not None and past <= ended.cut
+        return past is not None and ended.cut == past + self._removed(pieces, past)
+
+    def _removed(self, pieces: Sequence[bytes], past: int) -> int:
+        fixed = fixed_cut(self._automaton.phrases)
+        return removed_bytes(self._automaton, list(pieces), past) if fixed is None else fixed
 
     def _region(self, count: int) -> int:
         return sum(bound <= count for bound in self._bounds) - 1

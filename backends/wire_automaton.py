@@ -3,8 +3,7 @@
 The automaton knows no tokens; the server links it to its own vocabulary. Its bytes are those of `masks.files` (magic, format version,
 header, arrays), compressed; it is named by their SHA-256. What arrives is not trusted: sizes, shapes, types and ranges are checked.
 
-Stop phrases travel as texts. Where what a stop removes depends on the text, or is told by a pattern, the server only says how far a token
-ran past the stop, and the asker works out the rest (`whole_cut`): no pattern is ever matched at the server.
+Stop phrases travel as texts, and as automata where they are patterns: no pattern is ever compiled at the server.
 """
 
 from __future__ import annotations
@@ -18,17 +17,16 @@ from typing import Any
 import numpy as np
 
 from lmqlc.compiler.artifact_json import FormatError, constraint_from_json, to_json
-from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
+from lmqlc.compiler.automata.automaton import PhraseAutomaton, StopPhrase, TextAutomaton
 from lmqlc.compiler.automata.remembered import rule_from_json, rule_to_json
 from lmqlc.compiler.constraint_parts import parts
 from lmqlc.compiler.constraints import Const, Constraint, Custom, Json, Slot, TypeIs
-from lmqlc.compiler.masks.cuts import fixed_cut, removed_bytes
 from lmqlc.compiler.masks.files import Array, pack_arrays, unpack_arrays
+from lmqlc.compiler.masks.phrases import phrase_as_shown
 from lmqlc.compiler.masks.steps import regions_differ
 from lmqlc.grammar.errors import ArtifactError, LmqlCompileError
 
-WIRE_VERSION = 2
-"""Version 2 has a memory beside the states; automata without one travel as version 1."""
+WIRE_VERSION = 3
 MAX_PACKED = 8 << 20
 """Bytes of an automaton as it travels."""
 MAX_BYTES = 64 << 20
@@ -39,6 +37,9 @@ MAX_TABLE = 1 << 23
 """Entries of the tables that are laid out from it."""
 MAX_PHRASES = 1000
 MAX_RULES = 10_000
+MAX_IN_PHRASES = 1 << 13
+"""Bytes of phrases that are texts, and states of those that are patterns."""
+_LARGE = f"more than {MAX_IN_PHRASES} bytes and states"
 MAX_LIMIT = 1 << 24
 MAX_FORMULA = 1 << 18
 """Characters of a formula."""
@@ -48,14 +49,30 @@ _ARRAYS = {"delta": "<i4", "byte_class": "|u1", "accepts": "|b1", "stops": "|b1"
 
 
 def pack_automaton(automaton: TextAutomaton) -> tuple[str, bytes]:
-    """The name of an automaton, and its bytes."""
+    """The name of an automaton, and its bytes. Raises ArtifactError where its stop phrases are too large for a server."""
     arrays: dict[str, Array] = {name: getattr(automaton, name) for name in _ARRAYS}
     if automaton.holds is not None:
         arrays["holds"] = automaton.holds
-    phrases = [[phrase.keep, phrase.text] for phrase in automaton.phrases]
-    meta = {"wire": 1, "start": int(automaton.start), "limit": automaton.char_limit, "phrases": phrases}
-    if automaton.memory:
-        meta |= {"wire": WIRE_VERSION, "memory": [rule_to_json(rule) for rule in automaton.memory]}
+    phrases: list[list[Any]] = []
+    size = 0
+    for number, phrase in enumerate(automaton.phrases):
+        read = phrase_as_shown(phrase) if phrase.text is None else None
+        size += len(phrase.text.encode("utf-8", "replace")) if phrase.text is not None else 0 if read is None else len(read.ends)
+        if size > MAX_IN_PHRASES:
+            raise ArtifactError(f"its stop phrases have {_LARGE}")
+        phrases.append([phrase.keep, phrase.text, None if read is None else read.start])
+        if read is not None:
+            steps, byte_class = np.unique(np.array(read.steps, np.int32), axis=1, return_inverse=True)
+            arrays[f"steps{number}"], arrays[f"class{number}"] = steps, byte_class.reshape(256).astype(np.uint8)
+            arrays[f"ends{number}"] = np.array(read.ends, np.bool_)
+    meta = {
+        "wire": WIRE_VERSION,
+        "start": int(automaton.start),
+        "limit": automaton.char_limit,
+        "phrases": phrases,
+        "spaces_end": automaton.spaces_end,
+        "memory": [rule_to_json(rule) for rule in automaton.memory],
+    }
     data = pack_arrays(arrays, meta)
     return hashlib.sha256(data).hexdigest(), zlib.compress(data, 1)
 
@@ -79,16 +96,16 @@ def unpack_automaton(packed: bytes, name: str) -> TextAutomaton:
 
 
 def _automaton(arrays: dict[str, Array], meta: dict[str, Any]) -> TextAutomaton:
-    if meta["wire"] not in (1, WIRE_VERSION):
-        raise ArtifactError(f"the automaton has format {meta['wire']!r}; this release reads up to {WIRE_VERSION}")
-    memory = tuple(rule for made in meta.get("memory", ()) if (rule := rule_from_json(made)))
+    if meta["wire"] != WIRE_VERSION:
+        raise ArtifactError(f"the automaton has format {meta['wire']!r}; this release reads {WIRE_VERSION}")
+    memory = tuple(rule for made in meta["memory"] if (rule := rule_from_json(made)))
     _require(sum(1 + len(rule.many()) for rule in memory) <= MAX_RULES, f"more than {MAX_RULES} rules")
     found = [_array(arrays, key, dtype) for key, dtype in _ARRAYS.items()]
     delta, byte_class, accepts, stops, bounds = found
     depth, states, classes = delta.shape
     regions = len(bounds)
     holds = _array(arrays, "holds", "|b1") if "holds" in arrays else None
-    start, limit = meta["start"], meta["limit"]
+    start, limit, spaces_end = meta["start"], meta["limit"], meta["spaces_end"]
     _require(states >= 2 and 1 <= classes <= 256 and depth in (1, regions) and byte_class.shape == (256,), "shapes")
     _require(accepts.shape == stops.shape == (regions, states) and (holds is None or holds.shape == stops.shape), "shapes")
     _require(bool((delta >= 0).all() and (delta < states).all() and (byte_class < classes).all()), "ranges")
@@ -96,10 +113,14 @@ def _automaton(arrays: dict[str, Array], meta: dict[str, Any]) -> TextAutomaton:
     _require(bounds[0] == 0 and bool((np.diff(bounds) > 0).all()) and bounds[-1] < 1 << 40, "regions")
     _require(type(start) is int and 0 < start < states, "the start")
     _require(limit is None or (type(limit) is int and 0 <= limit <= MAX_LIMIT), "the limit")
-    automaton = TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, _phrases(meta["phrases"]), holds, memory)
+    _require(type(spaces_end) is bool, "what ends it")
+    phrases = _phrases(meta["phrases"], arrays)
+    lengths = {0 if phrase.keep else None if phrase.text is None else len(phrase.text) for phrase in phrases}
+    _require(limit is None or (len(lengths) < 2 and None not in lengths), "the limit")
+    automaton = TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, phrases, holds, memory, spaces_end)
     if not within_bounds(automaton):
         raise ArtifactError(f"the automaton is too large for this server: it may have {MAX_STATES} states")
-    return _with_plain_cut(automaton)
+    return automaton
 
 
 def within_bounds(automaton: TextAutomaton) -> bool:
@@ -121,27 +142,27 @@ def _require(condition: bool, what: str = "its form") -> None:
         raise ValueError(what)
 
 
-def _phrases(given: Any) -> tuple[StopPhrase, ...]:
+def _phrases(given: Any, arrays: dict[str, Array]) -> tuple[StopPhrase, ...]:
     _require(isinstance(given, list) and len(given) <= MAX_PHRASES, "the phrases")
-    for keep, text in given:
-        _require(type(keep) is bool and (text is None or isinstance(text, str)), "the phrases")
-    return tuple(StopPhrase(keep, text) for keep, text in given)
+    found: list[StopPhrase] = []
+    size = 0
+    for number, (keep, text, start) in enumerate(given):
+        _require(type(keep) is bool and (text is None or (isinstance(text, str) and bool(text) and start is None)), "the phrases")
+        read = None if start is None else _phrase_automaton(arrays, number, start)
+        size += (0 if text is None else len(text.encode())) + (0 if read is None else len(read.ends))
+        found.append(StopPhrase(keep, text, automaton=read))
+    _require(size <= MAX_IN_PHRASES, f"stop phrases with {_LARGE}")
+    return tuple(found)
 
 
-def _with_plain_cut(automaton: TextAutomaton) -> TextAutomaton:
-    """The automaton with phrases that say how much is cut without looking at the text: where they do not, nothing but the overrun is."""
-    if fixed_cut(automaton.phrases) is not None:
-        _require(automaton.char_limit is None or len({p.text and len(p.text) for p in automaton.phrases if not p.keep}) < 2, "the limit")
-        return automaton
-    _require(automaton.char_limit is None, "the limit")
-    return replace(automaton, phrases=tuple(StopPhrase(True, phrase.text) for phrase in automaton.phrases))
-
-
-def whole_cut(automaton: TextAutomaton, pieces: list[bytes], overrun: int) -> int:
-    """How many bytes a stop cuts in all, where the server said how far the last token ran past it. pieces: what each token wrote."""
-    if fixed_cut(automaton.phrases) is not None:
-        return overrun
-    return overrun + removed_bytes(automaton, pieces, overrun)
+def _phrase_automaton(arrays: dict[str, Array], number: int, start: Any) -> PhraseAutomaton:
+    steps, byte_class = _array(arrays, f"steps{number}", "<i4"), _array(arrays, f"class{number}", "|u1")
+    ends = _array(arrays, f"ends{number}", "|b1")
+    states, classes = steps.shape
+    _require(byte_class.shape == (256,) and bool((byte_class < classes).all()) and ends.shape == (states,), "the phrases")
+    _require(type(start) is int and 0 < start < states and bool((steps >= 0).all() and (steps < states).all()), "the phrases")
+    _require(not (steps[0].any() or ends[0] or ends[start]), "the phrases")
+    return PhraseAutomaton(byte_class, steps, start, ends)
 
 
 def pack_formula(constraint: Constraint) -> str | None:

@@ -17,13 +17,25 @@ from lmqlc.compiler.automata.remembered import Rule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PhraseAutomaton:
+    """A pattern's automaton over bytes, with 0 the dead state. byte_class: uint8[256]. steps: int32[S, B]. ends: bool[S]."""
+
+    byte_class: npt.NDArray[np.uint8]
+    steps: npt.NDArray[np.int32]
+    start: int
+    ends: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StopPhrase:
-    """One stop: `text` where it is a fixed string, else `pattern`, a source for `re` (with `flags`)."""
+    """One stop: `text` where it is a fixed string, else `pattern`, a source for `re` (with `flags`). automaton: of a pattern that came from
+    elsewhere, and is not compiled here; a phrase with none of them matches nothing."""
 
     keep: bool
     text: str | None
     pattern: str | None = None
     flags: int = 0
+    automaton: PhraseAutomaton | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +57,7 @@ class TextAutomaton:
     memory: what is remembered beside the states (`remembered.py`): texts that break one of its rules are none.
     holds: bool[R, S], where some phrases are kept and some removed: the formula holds for the whole text, so a kept phrase may stop it. At
         other states than those that stop it says the same as `accepts`.
+    spaces_end: words or sentences are counted, so that white space may end a text to which nothing else could be added behind it.
     """
 
     delta: npt.NDArray[np.int32]
@@ -57,3 +70,4 @@ class TextAutomaton:
     phrases: tuple[StopPhrase, ...] = ()
     holds: npt.NDArray[np.bool_] | None = None
     memory: tuple[Rule, ...] = ()
+    spaces_end: bool = False

@@ -19,6 +19,7 @@ from lmqlc.compiler.automata.limits import MAX_REGIONS, MAX_STATES, LimitExceede
 from lmqlc.compiler.automata.longest import longest_text
 from lmqlc.compiler.automata.problems import TOO_LARGE, error
 from lmqlc.compiler.automata.remembered import binding
+from lmqlc.compiler.constraint_parts import parts as parts_of
 from lmqlc.compiler.passes.conflict import conflict, place
 from lmqlc.compiler.passes.fold import fold
 from lmqlc.compiler.passes.normalize import normalize
@@ -77,8 +78,13 @@ def _build(make: Expressions, constraint: c.Constraint, source: Source | None, c
     if states.start == 0 or (limit is not None and nearest_end(states) > limit):
         raise UnsatisfiableConstraint(diagnostics=[conflict(constraint, source)], source=source)
     remembered = memory(rest)
-    built = assemble(states, bounds, limit, phrases)
+    built = replace(assemble(states, bounds, limit, phrases), spaces_end=_counts_words(rest))
     return replace(built, memory=binding(remembered, longest_text(built))) if remembered else built
+
+
+def _counts_words(constraint: c.Constraint) -> bool:
+    """Words or sentences are counted somewhere in a formula."""
+    return any(isinstance(part, c.Count) and part.unit in ("words", "sentences") for part in parts_of(constraint))
 
 
 def _cuts_alike(phrases: tuple[StopPhrase, ...]) -> bool:

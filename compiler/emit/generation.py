@@ -5,7 +5,8 @@ removed, the rest of the token that the phrase stands in, and the literal that f
 these, else its masks would push the model off what it wants to say. So, beyond the final texts:
 
 - where a stop ends the hole, anything may follow (it is cut);
-- where the text may end, the literal after the hole may begin, unless its first character goes on with the text; after all of it, anything.
+- where the text may end, the literal after the hole may begin, unless its first character goes on with the text; after all of it, anything;
+- where white space ends the text (see `closing` in `compiler/masks`), anything may follow that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
-from lmqlc.compiler.automata.charset import SURROGATES, CharSet
+from lmqlc.compiler.automata.charset import SURROGATES, CharSet, category
 from lmqlc.compiler.automata.problems import TOO_LARGE, UNSUPPORTED, error
 from lmqlc.compiler.emit.char_graph import MAX_STATES, CharGraph, Edges, Reader, minimal, trimmed
 from lmqlc.compiler.emit.ebnf import grammar_of
@@ -102,6 +103,8 @@ def generation_graph(automaton: TextAutomaton, follow: str = "") -> CharGraph:
         hint = "leave len(TOKENS(…)) out, or bound characters instead"
         raise error(UNSUPPORTED, "a count of tokens cannot be written as a grammar", None, hint)
     graph = trimmed(_unfolded(automaton))
+    if automaton.spaces_end:
+        _allow_spaces(graph)
     if follow:
         _allow_follow(graph, follow)
     return minimal(graph)
@@ -186,6 +189,27 @@ def _behind(text: str, graph: CharGraph) -> CharGraph:
     edges: list[Edges] = [{place + 1: CharSet.single(ord(character))} for place, character in enumerate(text)]
     edges += [{to + count: chars for to, chars in row.items()} for row in graph.edges]
     return CharGraph(edges, [False] * count + graph.ends)
+
+
+def _allow_spaces(graph: CharGraph) -> None:
+    """Let anything follow white space where some may stand behind a text, and nothing but that behind it."""
+    spaces = category("s", False)
+    over = {state for state, edges in enumerate(graph.edges) if edges == {state: ANYTHING}}
+    blank = {state for state, edges in enumerate(graph.edges) if not any(chars - spaces for chars in edges.values())}
+    while worse := {state for state in blank if not graph.edges[state].keys() <= blank | over}:
+        blank -= worse
+    last = len(graph.ends)
+    ended = []
+    for state, edges in enumerate(graph.edges):
+        behind = {to for to, chars in edges.items() if chars & spaces}
+        if graph.ends[state] and behind and behind <= blank | over:
+            ended.append(state)
+    for state in ended:
+        rest = {to: chars - spaces for to, chars in graph.edges[state].items()}
+        graph.edges[state] = {to: chars for to, chars in rest.items() if chars} | {last: spaces}
+    if ended:
+        graph.ends.append(True)
+        graph.edges.append({last: ANYTHING})
 
 
 def _allow_follow(graph: CharGraph, follow: str) -> None:

@@ -37,6 +37,8 @@ from lmqlc.compiler.masks.heal import begins_longer
 from lmqlc.compiler.masks.interface import NOTHING, Before, Bits, Ids
 from lmqlc.compiler.masks.kept import Kept
 from lmqlc.compiler.masks.residues import Residue, counts_tokens, within_budget
+from lmqlc.compiler.masks.spaces import begins_with_space, space_tokens
+from lmqlc.compiler.masks.token_automaton import ENDED
 from lmqlc.compiler.masks.trie import vocabulary_index
 from lmqlc.grammar.errors import ConstraintViolated
 
@@ -169,7 +171,8 @@ class Combination:
         after = self._stepper.after(state, token_id)
         if after is not None and self._is_narrow(state) and not self._goes_on(after):
             after = None
-        return self._or_followed(state, after, len(self.vocabulary.tokens[token_id]), token_id in self._follow)
+        text = self.vocabulary.tokens[token_id] if allows(self._text_tokens, token_id) else b""
+        return self._or_ended(state, after, text, token_id in self._follow)
 
     def enter(self, state: Any, token_id: int, skip: int) -> State | None:
         """The state after a first token of which only the bytes behind the first `skip` are read, None where it is not allowed."""
@@ -179,14 +182,25 @@ class Combination:
         after = self._stepper.after(state, token_id, skip)
         if after is not None and not self._parts.stops and not self._goes_on(after):
             after = None
-        return self._or_followed(state, after, len(text), agrees(text, self._parts.follow.encode()))
+        return self._or_ended(state, after, text, agrees(text, self._parts.follow.encode()))
 
-    def _or_followed(self, state: State, after: State | None, size: int, agrees: bool) -> State | None:
-        """The state after a token of some bytes, or the end where it agrees with the text that follows and is no continuation, for all that
-        is known."""
-        if agrees and (after is None or self._stepper.undecided(after)) and self.is_final(state):
-            return ended(size, followed=True)
+    def _or_ended(self, state: State, after: State | None, text: bytes, agrees: bool) -> State | None:
+        """The state after a token that writes a text, or the end: where that agrees with the text that follows and is no continuation, for
+        all that is known, and where white space ends the text."""
+        if (after is not None and after.cut is not None) or not self.is_final(state):
+            return after
+        if begins_with_space(text) and self._ends_by_space(state):
+            return ended(len(text))
+        if agrees and (after is None or self._stepper.undecided(after)):
+            return ended(len(text), followed=True)
         return after
+
+    def _ends_by_space(self, state: State) -> bool:
+        """White space ends a text that is valid."""
+        if not self._parts.spaces_end or self._stepper.spent(state):
+            return False
+        live = [(residue, inner) for residue, inner in zip(self._residues, state.tokens, strict=True) if inner is not None]
+        return all(inner[0] == ENDED or residue.closing.ends_by_space(*inner) for residue, inner in live)
 
     def undecided(self, state: Any) -> bool:
         """See `TokenConstraint`."""
@@ -321,6 +335,8 @@ class Combination:
                 flags[token_id] = self._leads_on(state, token_id)
         if self.is_final(state):
             flags[sorted(self._eos | self._follow)] = True
+            if self._ends_by_space(state):
+                flags[space_tokens(self.vocabulary)[0]] = True
         return pack(flags)
 
     def _leads_on(self, state: State, token_id: int) -> bool:

@@ -53,7 +53,8 @@ class State(NamedTuple):
 class Parts:
     """What a combination is made of. follow: the literal after the hole, "" for none. phrases: the stops as the runtime shows them. ends:
     special tokens that end the text as end-of-text does.
-    skips_space: a space at the start of the text belongs to the prompt; residues know, atoms are not shown it. span: of the constraint."""
+    skips_space: a space at the start of the text belongs to the prompt; residues know, atoms are not shown it. span: of the constraint.
+    spaces_end: words or sentences are counted (see `closing`)."""
 
     residues: Residues[Residue]
     atoms: tuple[TextAtom, ...]
@@ -65,6 +66,7 @@ class Parts:
     ends: frozenset[int]
     encode: Encode | None
     span: Span | None = None
+    spaces_end: bool = False
 
 
 class Stepper:

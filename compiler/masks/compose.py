@@ -177,6 +177,7 @@ def compose(
             follow=follow or "",
             encode=encode,
             span=constraint.span,
+            spaces_end=any(residue.automaton.spaces_end for residue in plain.residues),
         )
         combined = Combination(parts, vocabulary)
         if before is not None:

@@ -26,6 +26,7 @@ from lmqlc.compiler.masks.few_texts import FewTexts, Many, few_texts
 from lmqlc.compiler.masks.forced import ForcedText
 from lmqlc.compiler.masks.forms import Mask, MaskPool, words
 from lmqlc.compiler.masks.interface import Bits, Ids
+from lmqlc.compiler.masks.spaces import space_tokens
 from lmqlc.compiler.masks.steps import Steps, values_of
 from lmqlc.compiler.masks.trie import VocabularyIndex, vocabulary_index
 from lmqlc.grammar.errors import UnsupportedConstraint
@@ -160,9 +161,10 @@ def agrees(text: bytes, literal: bytes) -> bool:
 
 
 class MaskTable:
-    """The masks of one core at final and other states; at final ones, end-of-text and tokens of the following literal are added.
+    """The masks of one core at final and other states; at final ones, tokens that end the text are added.
 
-    follow: the following literal, "" for none. ends: special tokens that end the text too.
+    follow: the following literal, "" for none. ends: special tokens that end the text too. A way to end is 0 where the text may not end; 1
+    where it may, by end-of-text or the following literal; 2 where it may by tokens that begin with white space too.
     """
 
     def __init__(self, core: Core, follow: str, ends: frozenset[int]) -> None:
@@ -170,10 +172,9 @@ class MaskTable:
         self._ends = ends
         self._literal = follow.encode()
         self._pool = MaskPool(len(core.vocabulary))
-        self._none = np.zeros(0, np.intp)
-        self._by_choice: dict[tuple[int, bytes, bool], tuple[Mask, bool]] = {}
-        self._recalled: dict[tuple[int, bool], tuple[Mask, bool]] = {}
-        self._by_state: dict[tuple[int, int, int, bool], tuple[Mask, bool]] = {}
+        self._by_choice: dict[tuple[int, bytes, int], tuple[Mask, bool]] = {}
+        self._recalled: dict[tuple[int, int], tuple[Mask, bool]] = {}
+        self._by_state: dict[tuple[int, int, int, int], tuple[Mask, bool]] = {}
         self._needs: dict[tuple[int, int], tuple[npt.NDArray[np.int32], int]] = {}
 
     @property
@@ -187,30 +188,33 @@ class MaskTable:
         return frozenset(following(self._core.vocabulary, self._core.index, self._literal) if self._literal else ())
 
     @cached_property
-    def _ending(self) -> Ids:
-        return np.concatenate([self._core.eos, np.array(sorted(self.follow | self._ends), np.intp)])
+    def _ending(self) -> tuple[Ids, Ids, Ids]:
+        """The tokens that end a text, by the way to end."""
+        ends = np.concatenate([self._core.eos, np.array(sorted(self.follow | self._ends), np.intp)])
+        spaces = space_tokens(self._core.vocabulary)[0] if self._core.automaton.spaces_end else ends[:0]
+        return ends[:0], ends, np.union1d(ends, spaces)
 
     @cached_property
     def nothing(self) -> Mask:
         """The mask that allows no token."""
-        return self._pool.extend(np.zeros(words(self._pool.width), np.uint32), 0, self._none)
+        return self._pool.extend(np.zeros(words(self._pool.width), np.uint32), 0, np.zeros(0, np.intp))
 
     @cached_property
     def _end_only(self) -> Mask:
-        return self._pool.extend(np.zeros(words(self._pool.width), np.uint32), 0, self._ending)
+        return self._pool.extend(np.zeros(words(self._pool.width), np.uint32), 0, self._ending[1])
 
-    def get(self, q: int, room: int, moment: Moment, final: bool) -> tuple[Mask, bool]:
-        """The mask of a state, and whether a token is allowed that does not end the text."""
+    def get(self, q: int, room: int, moment: Moment, end: int) -> tuple[Mask, bool]:
+        """The mask of a state with a way to end, and whether a token is allowed that does not end the text."""
         if moment.finish is None:
-            return (self._end_only if final else self.nothing), False
+            return (self._end_only if end else self.nothing), False
         row = self._known_row(q, room, moment)
         if row is not None:
-            return self._recall(row, final)
+            return self._recall(row, end)
         need, most = self.need(q, moment)
-        key = (q, min(room, most), moment.number, final)
+        key = (q, min(room, most), moment.number, end)
         found = self._by_state.get(key)
         if found is None:
-            found = self._by_state[key] = self._choose(q, need <= room, final)
+            found = self._by_state[key] = self._choose(q, need <= room, end)
         return found
 
     def _known_row(self, q: int, room: int, moment: Moment) -> int | None:
@@ -223,15 +227,15 @@ class MaskTable:
         started = q == core.automaton.start and moment.finish is known.first_finish and moment.pair == core.steps.pair(0)
         return known.first if started and known.first >= 0 and room >= (core.automaton.char_limit or 0) else None
 
-    def _recall(self, row: int, final: bool) -> tuple[Mask, bool]:
+    def _recall(self, row: int, end: int) -> tuple[Mask, bool]:
         """A mask kept from an earlier link."""
-        found = self._recalled.get((row, final))
+        found = self._recalled.get((row, end))
         if found is None:
             known = self._core.known
             assert known is not None
             size = int(known.sizes[row])
-            mask = self._pool.extend(known.rows[row], size, self._ending if final else self._none)
-            found = self._recalled[row, final] = mask, size > 0
+            mask = self._pool.extend(known.rows[row], size, self._ending[end])
+            found = self._recalled[row, end] = mask, size > 0
         return found
 
     def need(self, q: int, moment: Moment) -> tuple[npt.NDArray[np.int32], int]:
@@ -250,15 +254,15 @@ class MaskTable:
         self._needs[q, moment.number] = need, most
         return need, most
 
-    def _choose(self, q: int, allowed: npt.NDArray[np.bool_], final: bool) -> tuple[Mask, bool]:
+    def _choose(self, q: int, allowed: npt.NDArray[np.bool_], end: int) -> tuple[Mask, bool]:
         block = self._core.classes.block(q)
-        key = (block.first, allowed.tobytes(), final)
+        key = (block.first, allowed.tobytes(), end)
         found = self._by_choice.get(key)
         if found is None:
             if len(self._by_choice) >= _MASKS:
                 self._by_choice.clear()
                 self._by_state.clear()
-            mask = self._pool.build(block, allowed, self._ending if final else self._none)
+            mask = self._pool.build(block, allowed, self._ending[end])
             found = self._by_choice[key] = mask, bool(allowed.any())
         return found
 
@@ -307,5 +311,6 @@ def digest(automaton: TextAutomaton) -> bytes:
             continue
         numbers.update(repr((array.shape, array.dtype.str)).encode())
         numbers.update(np.ascontiguousarray(array).data)
-    numbers.update(repr((automaton.start, automaton.char_limit, automaton.phrases, automaton.memory)).encode())
+    rest = automaton.start, automaton.char_limit, automaton.phrases, automaton.memory, automaton.spaces_end
+    numbers.update(repr(rest).encode())
     return numbers.digest()

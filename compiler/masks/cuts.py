@@ -7,8 +7,7 @@ means that the automaton accepts the text before it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
@@ -70,28 +69,34 @@ def removed_bytes(automaton: TextAutomaton, tokens: list[bytes], overrun: int) -
     text = b"".join(tokens)
     text = text[: len(text) - overrun]
     holds = held(automaton, tokens, len(text))
-    fitting = [
-        (length, 0 if phrase.keep else length)
-        for phrase in automaton.phrases
-        for length in _lengths(phrase, text)
-        if holds[len(text) if phrase.keep else len(text) - length]
-    ]
+    fitting = [(longest, 0 if phrase.keep else longest) for phrase in automaton.phrases if (longest := _longest(phrase, text, holds))]
     return max(fitting, default=(0, 0))[1]
 
 
-def _lengths(phrase: StopPhrase, text: bytes) -> Iterator[int]:
-    """Lengths in bytes with which a phrase ends where the text ends."""
+def _longest(phrase: StopPhrase, text: bytes, holds: list[bool]) -> int:
+    """Bytes of the longest phrase that ends where a text ends, and counts there: the formula holds for the whole text, or before a phrase
+    that is removed; 0 where there is none."""
+    from lmqlc.compiler.masks.phrases import phrase_as_shown
+
+    if phrase.keep and not holds[-1]:
+        return 0
     if phrase.text is not None:
-        fixed = phrase.text.encode()
-        if text.endswith(fixed):
-            yield len(fixed)
-        return
-    assert phrase.pattern is not None
-    pattern, characters = re.compile(phrase.pattern, phrase.flags), text.decode()
-    for start in range(len(characters) + 1):
-        rest = characters[start:]
-        if pattern.fullmatch(rest):
-            yield len(rest.encode())
+        size = len(phrase.text.encode("utf-8", "surrogatepass"))
+        return size if text.endswith(phrase.text.encode("utf-8", "surrogatepass")) and (phrase.keep or holds[len(text) - size]) else 0
+    found = phrase_as_shown(phrase)
+    if found is None:
+        return 0
+    begins: dict[int, int] = {}
+    for at, byte in enumerate(text):
+        if phrase.keep or holds[at]:
+            begins.setdefault(found.start, at)
+        stepped: dict[int, int] = {}
+        for state, begin in begins.items():
+            after = found.steps[state][byte]
+            if after:
+                stepped[after] = min(begin, stepped.get(after, begin))
+        begins = stepped
+    return len(text) - min((begin for state, begin in begins.items() if found.ends[state]), default=len(text))
 
 
 def held(automaton: TextAutomaton, tokens: list[bytes], length: int) -> list[bool]:

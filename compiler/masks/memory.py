@@ -114,13 +114,13 @@ class Remembering(TokenAutomaton):
 
     def advance(self, state: Any, token_id: int) -> State | None:
         """The state after a token, None where it is not allowed."""
-        q, count, room, written = cast(State, state)
+        q, count, _, written = cast(State, state)
         if q == ENDED or not 0 <= token_id < self._width:
             return None
         scans = self._after(self._scans(written), self.vocabulary.tokens[token_id])
         after = None if scans is None else super().advance(state, token_id)
         if after is None or scans is None:
-            return self._end(q, self.core.steps.region(count), room, token_id)
+            return self._end(cast(State, state), self.core.steps.region(count), token_id)
         return self._kept(after, scans)
 
     def read(self, state: Any, text: bytes) -> State | None:

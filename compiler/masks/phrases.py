@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -56,12 +57,15 @@ def _phrase(value: str | re.Pattern[str], stop: Stop, source: Source | None) -> 
     return _searched(StopPhrase(stop.keep, None, value.pattern, value.flags), value, stop.span, source)
 
 
+@lru_cache(maxsize=512)
 def phrase_as_shown(shown: StopPhrase) -> Phrase | None:
     """The phrase of a linked automaton; None where it matches nothing."""
     if shown.text is not None:
         return _chain(shown)
-    assert shown.pattern is not None
-    return _searched(shown, re.compile(shown.pattern, shown.flags))
+    if shown.automaton is not None:
+        steps = shown.automaton.steps[:, shown.automaton.byte_class]
+        return Phrase(shown, shown.automaton.start, steps.tolist(), shown.automaton.ends.tolist())
+    return None if shown.pattern is None else _searched(shown, re.compile(shown.pattern, shown.flags))
 
 
 def _chain(shown: StopPhrase) -> Phrase | None:

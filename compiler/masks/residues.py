@@ -21,6 +21,7 @@ from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
 from lmqlc.compiler.automata.problems import UNSUPPORTED, error, unsatisfiable
 from lmqlc.compiler.constraints import FALSE, TRUE, And, Const, Constraint, Count, Not, Or
+from lmqlc.compiler.masks.closing import Closing
 from lmqlc.compiler.masks.forms import pack
 from lmqlc.compiler.masks.interface import Bits
 from lmqlc.compiler.masks.optional_stops import widen
@@ -80,6 +81,11 @@ class Residue(RegularResidue):
     @cached_property
     def _has_stops(self) -> bool:
         return bool(self.tokens.core.automaton.stops.any()) or bool(self._unsettled.any())
+
+    @cached_property
+    def closing(self) -> Closing:
+        """What may follow its texts."""
+        return Closing(self.tokens.core, spaces=True)
 
     def read(self, state: State, text: bytes) -> State | None:
         """The state after some bytes, read as one token."""
@@ -201,7 +207,8 @@ def linked_residues(
     linked = []
     for residue, automaton in zip(plain.residues, automata, strict=True):
         widened = widen(automaton, phrases)
-        linked.append(Residue(residue.formula, automaton, residue.options, link(widened.automaton), widened.settled))
+        tokens = link(replace(widened.automaton, spaces_end=False))  # the whole formula says what ends a text
+        linked.append(Residue(residue.formula, automaton, residue.options, tokens, widened.settled))
     return Residues(tuple(linked), plain.by_values)
 
 

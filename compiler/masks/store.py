@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from lmqlc.compiler.masks.steps import Steps
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, finished
 from lmqlc.grammar.errors import ArtifactError
 
-STORE_VERSION = 5
+STORE_VERSION = 6
 ROW_BYTES = 1 << 20
 """Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
 FEW_STATES = 64
@@ -60,7 +59,8 @@ def to_arrays(linked: TokenAutomaton) -> dict[str, Array]:
         "width": core.steps.width,
         "start": int(automaton.start),
         "char_limit": automaton.char_limit,
-        "phrases": [asdict(phrase) for phrase in automaton.phrases],
+        "spaces_end": automaton.spaces_end,
+        "phrases": [_stored(phrase) for phrase in automaton.phrases],
         "memory": [rule_to_json(rule) for rule in automaton.memory],
         "whole": block is not None,
         "bytes_needed": costs.bytes_needed,
@@ -225,12 +225,17 @@ def _automaton(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> TextAut
         _array(holds, "|b1", (regions, states))
     _require(bounds[0] == 0 and (regions == 1 or bool((bounds[1:] > bounds[:-1]).all())))
     _require(not delta[:, 0].any() and not accepts[:, 0].any() and not stops[:, 0].any())
-    start, limit = about["start"], about["char_limit"]
+    start, limit, spaces_end = about["start"], about["char_limit"], about["spaces_end"]
     _require(type(start) is int and 0 < start < states)
     _require(limit is None or (type(limit) is int and 0 <= limit < _LARGEST))
+    _require(type(spaces_end) is bool)
     phrases = tuple(map(_phrase, about["phrases"]))
     memory = tuple(rule for made in about["memory"] if (rule := rule_from_json(made)))
-    return TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, phrases, holds, memory)
+    return TextAutomaton(delta, byte_class, start, accepts, stops, bounds, limit, phrases, holds, memory, spaces_end)
+
+
+def _stored(phrase: StopPhrase) -> dict[str, Any]:
+    return {name: getattr(phrase, name) for name in ("keep", "text", "pattern", "flags")}
 
 
 def _phrase(stored: Mapping[str, Any]) -> StopPhrase:

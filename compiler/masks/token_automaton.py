@@ -30,6 +30,7 @@ from lmqlc.compiler.masks.forced import Walk
 from lmqlc.compiler.masks.forms import Mask
 from lmqlc.compiler.masks.heal import begins_longer
 from lmqlc.compiler.masks.interface import NOTHING, Before, Bits, Ids
+from lmqlc.compiler.masks.spaces import begins_with_space
 from lmqlc.compiler.masks.trie import DEPTH
 from lmqlc.grammar.errors import UnsatisfiableConstraint
 
@@ -70,6 +71,7 @@ class TokenAutomaton:
         self._cut = fixed_cut(core.automaton.phrases)
         self._keeps = self._cut is None  # the tokens written stay in the state
         self._removes = any(not phrase.keep for phrase in core.automaton.phrases)
+        self._spaces = core.automaton.spaces_end
         self._limit = core.automaton.char_limit or 0
         self._whole: TokenAutomaton | None = None  # without the budget
         self._seen: dict[State, Bits] = {}
@@ -161,7 +163,17 @@ class TokenAutomaton:
         if q == ENDED:
             return self._masks.nothing, False
         moment = self._horizon.moment(count, q)
-        return self._masks.get(q, room, moment, self._final(q, moment.region, room))
+        final = self._final(q, moment.region, room)
+        return self._masks.get(q, room, moment, 2 if final and self._ends_by_space(state) else int(final))
+
+    def _ends_by_space(self, state: State) -> bool:
+        """White space ends the text, which is valid."""
+        q, count, _, _ = state
+        return self._spaces and self._horizon.moment(count, q).finish is not None and self._closing.ends_by_space(*state)
+
+    def ends_by_space(self, state: Any) -> bool:
+        """Whether a text is valid, and a token that begins with white space and meets no stop ends it."""
+        return self.is_final(state) and state[0] != ENDED and self._ends_by_space(state)
 
     def _final(self, q: int, region: int, room: int) -> bool:
         return room >= 0 and bool(self.core.automaton.accepts[region, q])
@@ -185,8 +197,10 @@ class TokenAutomaton:
                 value = block.values[(moment.pair * block.states + q - block.first) * block.classes + kind]
                 chars = block.token_chars[kind]
             if moment.costs[value] + chars <= room:
-                return self._led_to(state, value, token, token_id)
-        return self._end(q, moment.region, room, token_id)
+                ends = self._spaces and value < self._states and begins_with_space(token) and self.ends_by_space(state)
+                if not ends:
+                    return self._led_to(state, value, token, token_id)
+        return self._end(cast(State, state), moment.region, token_id)
 
     def _chars(self, data: bytes) -> int:
         """Code points that some bytes begin; 0 where they are not counted."""
@@ -203,14 +217,18 @@ class TokenAutomaton:
         found = (values >= self._states) | states[np.minimum(values, self._states - 1)]
         return found[np.asarray(block.token_classes, np.int64)] if found.any() else None
 
-    def _end(self, q: int, region: int, room: int, token_id: int) -> State | None:
+    def _end(self, state: State, region: int, token_id: int) -> State | None:
         """The state after a token that ends the text without adding to it."""
+        q, _, room, _ = state
         if not self._final(q, region, room):
             return None
         if token_id in self._eos:
             return (ENDED, 0, 0, None)
+        token = self.vocabulary.tokens[token_id]
         if token_id in self._masks.follow:
-            return (ENDED, len(self.vocabulary.tokens[token_id]), 1, None)
+            return (ENDED, len(token), 1, None)
+        if self._spaces and self.core.index.usable[token_id] and begins_with_space(token) and self._ends_by_space(state):
+            return (ENDED, len(token), 0, None)
         return None
 
     def enter(self, state: Any, token_id: int, skip: int) -> State | None:
@@ -218,7 +236,11 @@ class TokenAutomaton:
         q, count, room, _ = cast(State, state)
         text = self.vocabulary.tokens[token_id][skip:]
         after = self.read(state, text)
-        if after is None and q != ENDED and agrees(text, self.follow.encode()) and self._final(q, self.core.steps.region(count), room):
+        if q == ENDED or not text or (after is not None and after[0] == ENDED):
+            return after
+        if self._spaces and begins_with_space(text) and self.ends_by_space(state):
+            return (ENDED, len(text), 0, None)
+        if after is None and agrees(text, self.follow.encode()) and self._final(q, self.core.steps.region(count), room):
             return (ENDED, len(text), 1, None)
         return after
 
@@ -251,6 +273,8 @@ class TokenAutomaton:
         if self.follow and self._final(q, moment.region, room):
             literal, tokens = self.follow.encode(), self.vocabulary.tokens
             allowed |= [agrees(tokens[token_id][skip:], literal) for token_id in ids.tolist()]
+        if self._spaces and self.ends_by_space(state):
+            allowed |= [begins_with_space(self.vocabulary.tokens[token_id][skip:]) for token_id in ids.tolist()]
         return ids[allowed]
 
     def enters(self, state: Any, ids: Ids, skip: int) -> bool:
@@ -277,13 +301,16 @@ class TokenAutomaton:
         if not self.is_final(state):
             return False
         q, count, room, written = cast(State, state)
-        return not self._choice((q, count, room, written))[1] or (self._removes and self._closing.closed(q, count, room, written))
+        if not self._choice((q, count, room, written))[1]:
+            return True
+        return (self._removes or self._spaces) and self._closing.closed(q, count, room, written)
 
     @cached_property
     def _closing(self) -> Closing:
         from lmqlc.compiler.masks.closing import Closing
 
-        return Closing(self.core, self.max_tokens)
+        whole = self.within(None)
+        return Closing(self.core, self.max_tokens, spaces=self._spaces, whole=None if whole is self else whole._closing)
 
     def stopped(self, state: Any) -> int | None:
         """None while decoding goes on, else the bytes to cut from the end of what was written."""

@@ -20,6 +20,7 @@ from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata.automaton import TextAutomaton
 from lmqlc.compiler.automata.build import build
+from lmqlc.compiler.constraint_parts import parts
 from lmqlc.compiler.masks import classes
 from lmqlc.compiler.masks.core import forget_cores
 from lmqlc.compiler.masks.forms import unpack
@@ -28,7 +29,7 @@ from lmqlc.grammar.errors import UnsatisfiableConstraint
 
 EXAMPLES = int(os.environ.get("LMQLC_FORMULAS", "20000" if os.environ.get("LMQLC_LONG") else "500"))
 PATTERNS = ("a+b?", "(a|b1)*", "[^a]{1,2}", "é|b+", r"\d+( \d+)*", r".*b", "(?i:A)b|1", r"\w{2}", "a(?!b).*", r"-?\d\.?\d*")
-PIECES = ("a", "b", "ab", "ba", "1", "10", " ", ".", "é", "漢", "a.", "b ", "-", "aa", ". ", "\n", "é1", "0", "bab")
+PIECES = ("a", "b", "ab", "ba", "1", "10", " ", ".", "é", "漢", "a.", "b ", "-", "aa", ". ", "\n", "é1", "0", "bab", " b", " a.")
 OPS = ("<", "<=", "==", "!=", ">=", ">")
 
 texts = st.sampled_from(PIECES) | st.text("ab1é. ", min_size=1, max_size=3)
@@ -140,9 +141,9 @@ def holds(constraint: c.Constraint, text: str, tokens: int) -> bool:
 
 
 def stop_phrases(constraint: c.Constraint) -> list[tuple[bool, Any]]:
-    parts = constraint.args if isinstance(constraint, c.And) else (constraint,)
+    args = constraint.args if isinstance(constraint, c.And) else (constraint,)
     found = []
-    for part in parts:
+    for part in args:
         if isinstance(part, c.Stop):
             value = part.phrase.value
             found += [(part.keep, one) for one in (value if isinstance(value, list) else [value])]
@@ -155,6 +156,7 @@ class Oracle:
     def __init__(self, constraint: c.Constraint, vocabulary: Vocabulary, follow: str) -> None:
         self.constraint = constraint
         self.follow = follow.encode()
+        self.counts_words = any(isinstance(part, c.Count) and part.unit in ("words", "sentences") for part in parts(constraint))
         self.phrases = stop_phrases(constraint)
         self.eos = (*vocabulary.eos_ids, *(i for name, i in vocabulary.named.items() if any(phrase == name for _, phrase in self.phrases)))
         self.texts = {i: token for i, token in enumerate(vocabulary.tokens) if token and i not in vocabulary.special}
@@ -209,6 +211,26 @@ class Oracle:
                 return False
         return self.stop(then) is not None or self.can_finish(then, left - 1)
 
+    def begins_with_space(self, token_id: int) -> bool:
+        return self.texts[token_id][:1].isspace()
+
+    def ends_by_space(self, tokens: tuple[int, ...], left: int) -> bool:
+        """White space may follow a valid text, and nothing else behind it. left: tokens that are looked ahead."""
+        if not self.counts_words or not self.final(tokens):
+            return False
+        spaces = [i for i in self.texts if self.begins_with_space(i) and self.legal(tokens, i, left)]
+        return bool(spaces) and not any(self.adds_more(tokens, (*tokens, i), left) for i in spaces)
+
+    def adds_more(self, base: tuple[int, ...], tokens: tuple[int, ...], left: int) -> bool:
+        """The tokens, or legal ones after them, end with a text that is not the one of `base` with white space after it."""
+        data, text, cut = self.data(tokens), self.data(base), self.stop(tokens)
+        if cut is not None or self.final(tokens):
+            found = data[: len(data) - (cut or 0)]
+            if not found.startswith(text) or found[len(text) :].strip():
+                return True
+        left -= 1
+        return cut is None and any(self.adds_more(base, (*tokens, i), left) for i in self.texts if self.legal(tokens, i, left))
+
     def becomes_another(self, tokens: tuple[int, ...], text: bytes, left: int) -> bool:
         """Some legal continuation ends with another text."""
         for token_id in self.texts:
@@ -216,6 +238,8 @@ class Oracle:
                 continue
             then = (*tokens, token_id)
             cut, data = self.stop(then), self.data(then)
+            if cut is None and self.begins_with_space(token_id) and self.ends_by_space(tokens, AHEAD):
+                continue
             if data[: len(data) - cut] != text if cut is not None else self.final(then) or self.becomes_another(then, text, left - 1):
                 return True
         return False
@@ -236,6 +260,8 @@ def check_state(oracle: Oracle, linked: TokenAutomaton, state: Any, tokens: tupl
     final = oracle.final(tokens)
     legal = [i for i in range(len(linked.vocabulary.tokens)) if oracle.legal(tokens, i, left)]
     ending = {*oracle.eos, *filter(oracle.agrees, oracle.texts)} if final else set()
+    spaces = set(filter(oracle.begins_with_space, oracle.texts)) if left > 0 and oracle.ends_by_space(tokens, AHEAD) else set()
+    ending |= spaces
     expected = sorted({*legal, *ending})
     flags = unpack(linked.mask(state), len(linked.vocabulary.tokens))
     assert [i for i, allowed in enumerate(flags) if allowed] == expected, tokens
@@ -245,13 +271,14 @@ def check_state(oracle: Oracle, linked: TokenAutomaton, state: Any, tokens: tupl
         then = linked.advance(state, token_id)
         assert (then is not None) == (token_id in expected)
         if then is not None:
-            check_step(oracle, linked, then, (*tokens, token_id), token_id in legal)
+            ended = token_id in spaces and (token_id not in legal or oracle.stop((*tokens, token_id)) is None)
+            check_step(oracle, linked, then, (*tokens, token_id), "space" if ended else "text" if token_id in legal else "other")
     return legal
 
 
-def check_step(oracle: Oracle, linked: TokenAutomaton, then: Any, tokens: tuple[int, ...], legal: bool) -> None:
-    assert linked.followed(then) == (not legal and tokens[-1] not in oracle.eos)
-    if legal:
+def check_step(oracle: Oracle, linked: TokenAutomaton, then: Any, tokens: tuple[int, ...], kind: str) -> None:
+    assert linked.followed(then) == (kind == "other" and tokens[-1] not in oracle.eos) or kind == "space"
+    if kind == "text":
         assert linked.stopped(then) == oracle.stop(tokens), tokens
     else:
         assert linked.stopped(then) == (0 if tokens[-1] in oracle.eos else len(oracle.texts[tokens[-1]]))
@@ -261,6 +288,8 @@ def check_unbounded(oracle: Oracle, linked: TokenAutomaton, state: Any, tokens: 
     """A state without a budget: near texts are allowed, every allowed token leads to a valid text, and a valid text is closed where no way
     on gives another one."""
     allowed = []
+    if linked.ends_by_space(state):
+        assert oracle.ends_by_space(tokens, 3)
     if linked.is_closed(state):
         assert oracle.final(tokens)
         assert not oracle.becomes_another(tokens, oracle.data(tokens), 3)
@@ -302,6 +331,8 @@ def check_leads_on(oracle: Oracle, linked: TokenAutomaton, start: Any, tokens: t
     raise AssertionError(f"no way on from {tokens}: {oracle.constraint!r} {oracle.texts!r}")
 
 
+AHEAD = 4
+"""Tokens that the oracle looks ahead to find what could follow white space."""
 LONG = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 500)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import zlib
 from typing import Any
 
@@ -29,6 +30,8 @@ CONSTRAINTS = [
     c.And((c.Count("tokens", "<=", c.Const(6)), c.Contains(c.Const("a")))),
     c.And((c.Stop(c.Const(["x", "yz"]), keep=False), c.Stop(c.Const("w"), keep=True), c.Count("words", "<", c.Const(4)))),
     c.InSet(c.Const(("yes", "no", "perhaps"))),
+    c.And((c.InSet(c.Const(("yes", "no", "note"))), c.Stop(c.Const([re.compile(r"\s+x?\n"), "."]), keep=False))),
+    c.And((c.Count("words", "<=", c.Const(2)), c.Stop(c.Const(re.compile("[a-z]!+")), keep=False), c.Stop(c.Const("?"), keep=True))),
 ]
 
 
@@ -38,7 +41,7 @@ def walk(automaton: TextAutomaton, seed: int, *, budget: int | None = 30) -> lis
     source, state, seen = random.Random(seed), linked.start(), []
     for _ in range(12):
         mask = linked.mask(state)
-        seen.append(mask.tobytes())
+        seen.append((mask.tobytes(), linked.is_final(state), linked.is_closed(state), linked.stopped(state)))
         allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
         if not len(allowed) or linked.stopped(state) is not None:
             break

@@ -157,10 +157,25 @@ class TestLengths:
         holds_for_any_model("len(X) == 2", lambda x: len(x) == 2, 1, 2, 8)
 
     def test_words_that_must_end(self) -> None:
-        assert says("len(WORDS(X)) == 3", "one two three four") == ("one two three ", "eos")
+        assert says("len(WORDS(X)) == 3", "one two three four") == ("one two three", "stop")
         assert says("len(WORDS(X)) <= 2", "one two three four")[0].split() == ["one", "two"]
         holds_for_any_model("len(WORDS(X)) == 4", lambda x: len(x.split()) == 4, 7, 9, 20)
         holds_for_any_model("2 <= len(WORDS(X)) < 4", lambda x: 2 <= len(x.split()) < 4, 3, 9, 20)
+
+    @pytest.mark.parametrize(
+        ("where", "text", "expected"),
+        [
+            ("len(SENTENCES(X)) == 1", "It is warm. We swim.", ("It is warm.", "stop")),
+            ("len(WORDS(X)) < 3", "one two\n\nthree", ("one two", "stop")),
+            ('len(WORDS(X)) < 3 and STOPS_AT(X, "\\n")', "one two\nthree", ("one two\n", "stop")),
+            ('len(WORDS(X)) == 2 and STOPS_BEFORE(X, "\\n\\n")', "one two three", ("one two", "stop")),
+            ('len(WORDS(X)) == 2 and X.endswith(" ")', "one two three", ("one two ", "eos")),
+            ("len(WORDS(X)) >= 2", "one two three", ("one two three", "eos")),
+            ('(JSON(X) or GRAMMAR(X, "start: /[a-z ]+/")) and len(WORDS(X)) == 2', "one two three", ("one two", "stop")),
+        ],
+    )
+    def test_white_space_ends_what_no_word_can_follow(self, where: str, text: str, expected: tuple[str, str]) -> None:
+        assert says(where, text) == expected
 
     def test_the_budget_leaves_room_for_what_must_come(self) -> None:
         holds_for_any_model('X.endswith("the end")', lambda x: x.endswith("the end"), 5, 6, 12)

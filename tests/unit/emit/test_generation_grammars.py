@@ -27,8 +27,10 @@ CASES: list[tuple[c.Constraint, str]] = [
     (c.Not(c.Contains(K("ab"))), "ab"),
     (c.Equals(K("")), "é!"),
     (c.Matches(K("(é|日){1,3}")), "日"),
+    (c.And((c.Count("words", "==", K(2)), c.Matches(K(r"[ab]+( [ab]+)* ?\n?")))), ""),
+    (c.And((c.Count("sentences", "==", K(1)), c.Matches(K(r"[ab.\n]+")), c.Stop(K("b"), True))), "a"),
 ]
-PIECES = ["a", "b", "c", "1", "2", "-", ".", "\n", "N", "e", "ca", "car", "t", "on", "ted", "é", "日", "!", "x", "--"]
+PIECES = ["a", "b", "c", "1", "2", "-", ".", "\n", "N", "e", "ca", "car", "t", "on", "ted", "é", "日", "!", "x", "--", " ", "b "]
 
 
 def fits(linked: LinkedHole, follow: str, text: str) -> bool:
