@@ -295,6 +295,11 @@ class TokenClasses:
                     self._large = True
             return self._whole
 
+    @property
+    def index(self) -> VocabularyIndex:
+        """The vocabulary's trie."""
+        return self._index()
+
     def _build(self, state: int) -> ClassBlock:
         with self._lock:
             block = self.whole or self.built(state)

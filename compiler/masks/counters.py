@@ -6,16 +6,19 @@ token is allowed exactly where the code points that it begins, and those needed 
 Code points past a stop, and those of a removed stop phrase, do not count, so values past a stop cost less than nothing.
 
 Finish arrays are found backwards: with no token left a text must end; with one more token it costs the least over all classes of
-tokens. Two things make this cheap. Where every byte that the automaton reads is a token of its own, any text can be
-written, and shortest paths over bytes give the answer for large budgets without looking at classes. And each array follows from the one
-before, so that a sequence which comes back to an array seen before repeats from there on.
+tokens. Three things make this cheap. Where every byte that the automaton reads is a token of its own, any text can be
+written, and shortest paths over bytes give the answer for large budgets without looking at classes. Where characters are not counted, the
+fewest tokens that finish a text from a state say all about budgets. And each array follows from the one before, so that a sequence
+which comes back to an array seen before repeats from there on.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,8 +26,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lmqlc.compiler.masks.classes import TokenClasses
+from lmqlc.compiler.automata.problems import TOO_LARGE, error
+from lmqlc.compiler.masks.classes import ONE_BLOCK, TokenClasses
 from lmqlc.compiler.masks.steps import Steps, Values
+from lmqlc.compiler.masks.token_edges import Ints, TokenEdges, edges_of, walked_edges
 
 Finish = npt.NDArray[np.int32]
 
@@ -162,6 +167,10 @@ _PERIODS = 12
 _KEPT_GROWN = 1 << 10
 
 
+_MOMENTS, _MOMENT_BYTES = 64, 1 << 25
+"""Moments that are kept at least, and bytes of their arrays past which no more are."""
+MOST_WORK = 1 << 32
+"""Entries of tables that may be looked at to find what budgets cost, for one automaton: some ten seconds."""
 _KEPT = 256
 """Sequences kept for regions before the last one: each budget that is asked for has its own."""
 
@@ -183,7 +192,11 @@ class Costs:
         self._last = len(steps.bounds) - 1
         self._early: dict[tuple[int, int | None], _Sequence] = {}
         self._late: _Sequence | None = None
-        self._moments: dict[tuple[int, int, int], Moment] = {}
+        self._moments: OrderedDict[tuple[int, int, int], Moment] = OrderedDict()
+        self._numbers = itertools.count()
+        self._within: OrderedDict[int, Finish] = OrderedDict()
+        self._known_edges: dict[int, TokenEdges | None] = {}
+        self._work = MOST_WORK
         self._limit: Finish | None = None
         self.bytes_needed: int | None = None
         """Tokens with which every text that can be finished is, at its lowest cost; None where that is not known in advance."""
@@ -203,14 +216,41 @@ class Costs:
     def step(self, finish: Finish, region: int, pair: int) -> Finish:
         """The costs at counts of a region, from those with one token more, which is read in a pair."""
         before = self.terminal(region)
-        for block in self._classes.all():
-            table = block.table[pair]
-            through = (finish.take(table) + block.chars).min(axis=1)
-            part = before[block.first : block.first + len(table)]
-            np.minimum(part, through, out=part)
+        edges = self._edges(pair) if self._classes.whole is None else None
+        if edges is None:
+            self._step_by_blocks(finish, pair, before)
+        elif len(edges.sources):
+            starts = np.flatnonzero(np.append(True, edges.sources[1:] != edges.sources[:-1]))
+            through = np.minimum.reduceat(finish.take(edges.targets) + edges.chars, starts)
+            sources = edges.sources[starts]
+            before[sources] = np.minimum(before[sources], through)
         before[before > self._most] = FOREVER  # no text has room for it
         before[0] = FOREVER
         return before
+
+    def _step_by_blocks(self, finish: Finish, pair: int, before: Finish) -> None:
+        for block in self._classes.all():
+            table = block.table[pair]
+            self._work -= table.size
+            if self._work < 0:
+                hint = "drop the bound on tokens, or make the constraint smaller"
+                raise error(TOO_LARGE, "the constraint is too large to be held within a number of tokens", None, hint)
+            through = (finish.take(table) + block.chars).min(axis=1)
+            part = before[block.first : block.first + len(table)]
+            np.minimum(part, through, out=part)
+
+    def _edges(self, pair: int, sources: Ints | None = None) -> TokenEdges | None:
+        """The edges of a pair, from some states or all; None where they are too many. Those from all states are kept."""
+        if pair not in self._known_edges:
+            whole = self._classes.whole
+            if whole is None and sources is not None:
+                return walked_edges(self._steps, self._classes.index, pair, sources)
+            self._known_edges[pair] = (
+                edges_of(whole, pair, self._steps.width)
+                if whole is not None
+                else walked_edges(self._steps, self._classes.index, pair, np.arange(1, self._steps.states))
+            )
+        return self._known_edges[pair]
 
     def unlimited(self) -> Finish:
         """Costs in the last region without a budget: what is `FOREVER` here can never be finished."""
@@ -222,12 +262,76 @@ class Costs:
         """Costs in the last region with at most `left` further tokens (None: any number)."""
         if left is None or (self.bytes_needed is not None and left >= self.bytes_needed):
             return self.unlimited()
-        return self._sequence().at(left)
+        if self.rough:
+            chars, count = self.by_bytes
+            return self._kept(left, lambda: np.where(count <= left, chars, FOREVER).astype(np.int32))
+        if self._steps.counts_chars:
+            return self._sequence().at(left)
+        needed = self._tokens_needed
+        assert needed is not None
+        return self._kept(left, lambda: np.where(needed <= left, 0, FOREVER).astype(np.int32))
+
+    def _kept(self, left: int, make: Callable[[], Finish]) -> Finish:
+        """The costs with so many tokens left; those asked for last are kept."""
+        finish = self._within.get(left)
+        if finish is None:
+            finish = self._within[left] = make()
+            while len(self._within) > max(_MOMENTS, _MOMENT_BYTES // (4 * self._steps.width)):
+                self._within.popitem(last=False)
+        return finish
+
+    @cached_property
+    def rough(self) -> bool:
+        """Whether the tokens of a text cannot be told: costs within a budget are those of spelling it byte by byte. So it is for automata
+        with too many states for one block from most of which most tokens lead on."""
+        if self.bytes_needed is None or self._classes.whole is not None or self._steps.states * self._steps.pairs <= ONE_BLOCK:
+            return False
+        return (self._edges(self._late_pair) if self._steps.counts_chars else self._tokens_needed) is None
+
+    @cached_property
+    def _tokens_needed(self) -> Finish | None:
+        """int32[width], the fewest tokens that finish a text from a value in the last region, where characters are not counted; None where
+        that takes too long to find."""
+        steps, terminal = self._steps, self.terminal(self._last)
+        needed = np.full(steps.width, FOREVER, np.int32)
+        needed[terminal < FOREVER] = 0
+        sources: Ints | None = None
+        if self.bytes_needed is not None:  # one byte is one token; only what needs more may need fewer tokens than bytes
+            chars, count = self.by_bytes
+            needed[(chars < FOREVER) & (count == 1)] = 1
+            sources = np.flatnonzero((chars < FOREVER) & (count > 1))
+        edges = self._edges(self._late_pair, sources)
+        if edges is None:
+            many = self._steps.states * self._steps.pairs > ONE_BLOCK
+            return None if many and self.bytes_needed is not None else self._needed_by_steps()
+        back = _Edges(edges.sources.astype(np.intp), edges.targets.astype(np.intp), steps.width)
+        one, frontier, level = np.flatnonzero(needed == 1), np.flatnonzero(needed == 0), 0
+        while len(frontier) or level == 0:
+            level += 1
+            before = back.into(frontier)
+            before = np.unique(before[needed[before] == FOREVER])
+            needed[before] = level
+            frontier = np.concatenate([before, one]) if level == 1 else before
+        return needed
+
+    def _needed_by_steps(self) -> Finish:
+        """`_tokens_needed` by costs of one token more at a time."""
+        needed, finish = np.full(self._steps.width, FOREVER, np.int32), self.terminal(self._last)
+        level = 0
+        while True:
+            needed[(finish < FOREVER) & (needed == FOREVER)] = level
+            after = self.step(finish, self._last, self._late_pair)
+            if np.array_equal(after, finish):
+                return needed
+            finish, level = after, level + 1
+
+    @property
+    def _late_pair(self) -> int:
+        return 2 * self._last if self._steps.pairs > 1 else 0
 
     def _sequence(self) -> _Sequence:
         if self._late is None:
-            last = self._last
-            pair = 2 * last if self._steps.pairs > 1 else 0
+            last, pair = self._last, self._late_pair
             self._late = _Sequence(self.terminal(last), lambda finish: self.step(finish, last, pair))
         return self._late
 
@@ -286,7 +390,9 @@ class Costs:
         moment = self._moments.get(key)
         if moment is None:
             costs = (np.zeros(0, np.int32) if finish is None else finish).data
-            moment = self._moments[key] = Moment(len(self._moments), region, pair, finish, costs)
+            moment = self._moments[key] = Moment(next(self._numbers), region, pair, finish, costs)
+            while len(self._moments) > max(_MOMENTS, _MOMENT_BYTES // (4 * self._steps.width)):
+                self._moments.popitem(last=False)
         return moment
 
     def _spell(self) -> tuple[Finish, int]:
@@ -438,7 +544,7 @@ class Horizon:
         self._budget = budget
         self.last = costs.top if budget is None else max(budget, 0)
         """Counts are kept up to this; with no budget, all beyond are the same moment."""
-        self._moments: dict[int, Moment] = {}
+        self._moments: OrderedDict[int, Moment] = OrderedDict()
 
     def moment(self, count: int, q: int) -> Moment:
         """The moment after `count` tokens, for a state that was reached with them."""
@@ -448,6 +554,8 @@ class Horizon:
                 return self._free
             finish = self._costs.after(count + 1, self._budget)
             moment = self._moments[count] = self._costs.moment(self._steps.region(count), self._steps.pair(count), finish)
+            while len(self._moments) > max(_MOMENTS, _MOMENT_BYTES // (4 * self._steps.width)):
+                self._moments.popitem(last=False)
         return moment
 
     @cached_property

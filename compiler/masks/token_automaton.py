@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from lmqlc.backends.base import Vocabulary
 from lmqlc.compiler.automata.automaton import TextAutomaton
+from lmqlc.compiler.automata.problems import TOO_LARGE, error
 from lmqlc.compiler.masks.canonical import Encode, Writing, certain
 from lmqlc.compiler.masks.core import Core, agrees, core_of
-from lmqlc.compiler.masks.counters import Horizon
+from lmqlc.compiler.masks.counters import FOREVER, Horizon
 from lmqlc.compiler.masks.cuts import Written, fixed_cut, removed_bytes, special_ends
 from lmqlc.compiler.masks.first_token import value_behind, values_behind
 from lmqlc.compiler.masks.forced import Walk
@@ -138,10 +139,24 @@ class TokenAutomaton:
 
     def require(self, before: bytes = b"") -> Self:
         """The automaton itself. Raises UnsatisfiableConstraint where no tokens within its budget make a valid text."""
-        if not self.satisfiable(before):
+        if self.satisfiable(before):
+            self._horizon.moment(0, self.core.automaton.start)  # found now, so that no mask waits for it
+        else:
+            self._require_certain()
             bound = "" if self.max_tokens is None else f" of at most {self.max_tokens} tokens"
             raise UnsatisfiableConstraint(f"no text{bound} meets the constraint with this model's vocabulary")
         return self
+
+    def _require_certain(self) -> None:
+        """Raise LmqlCompileError where a text might fit the budget, although spelled byte by byte it does not."""
+        costs, start = self.core.costs, self.core.automaton.start
+        if self.max_tokens is None or not costs.rough:
+            return
+        chars, count = costs.by_bytes
+        if chars[start] < FOREVER and count[start] <= self.max_tokens * self.core.index.max_bytes:
+            hint = f"allow {count[start]:,} tokens or more, or make the constraint smaller"
+            message = f"the constraint is too large to tell whether one of its texts fits into {self.max_tokens:,} tokens"
+            raise error(TOO_LARGE, message, None, hint)
 
     def mask(self, state: Any) -> Bits:
         """The allowed tokens of a state; see `TokenConstraint`."""
