@@ -54,6 +54,7 @@ class HoleWork:
         self._random = np.random.default_rng(list(seed))
         self._known = list(known)
         self._asked: list[int] = []
+        self.judged = 0  # beginnings of texts, in the search for the likeliest
         self.shared = 0
         self._tails: list[Tail] = []
         self._search = None if tree is None else Search(hole, tree, self.prompt, sampling, known=tuple(known)).run()
@@ -69,6 +70,7 @@ class HoleWork:
         """Go on with the search for the likeliest text; write it where it is found."""
         assert self._search is not None
         try:
+            self.judged += len(self._tails)
             self._tails = next(self._search) if rows is None else self._search.send(rows)
             self.shared = len(self.prompt) if len(self._tails) > 1 else 0
         except StopIteration as end:

@@ -15,6 +15,7 @@ from lmqlc.compiler.ir import HoleIR, Program
 from lmqlc.emitting import known_constraint, language
 from lmqlc.grammar.errors import LmqlCompileError, LmqlError
 from lmqlc.run_command import compiled_query
+from lmqlc.runtime.text_likeliest import MOST
 from lmqlc.terminal import visible
 
 EXAMPLES = 3
@@ -55,8 +56,12 @@ def explanation(program: Program, tokenizers: Sequence[str] = (), abilities: Tex
         line, column = program.source.position(hole.span.start)
         yield f"\n{hole.name} at {program.source.name}:{line}:{column}"
         for shown in _hole(hole, program, loaded):
-            is_guarantee = abilities is not None and shown.startswith("guarantee:")
-            yield f"  {_at_server(hole, program, abilities) if is_guarantee and abilities else shown}"
+            if abilities is not None and shown.startswith("guarantee:"):
+                yield f"  {_at_server(hole, program, abilities)}"
+            elif abilities is not None and shown.startswith("argmax:      exact"):
+                yield f"  {_scored(shown, abilities)}"
+            else:
+                yield f"  {shown}"
 
 
 def hole_explanation(hole: HoleIR, program: Program) -> list[str]:
@@ -107,11 +112,19 @@ def _answer(program: Program, automaton: TextAutomaton | None) -> Iterator[str]:
         return
     found = "its texts are not known beforehand" if automaton is None else few_texts(automaton)
     if "greedy" in header_arguments(program.body):
-        yield from _field("argmax", "token by token, as the header says, unless `greedy=False`")
+        yield from _field("argmax", "token by token where `greedy` is true, as the header may say")
     elif isinstance(found, FewTexts):
         yield from _field("argmax", f"exact: the likeliest of {_count(len(found.texts), 'text')}")
     else:
         yield from _field("argmax", f"token by token, and not the likeliest text: {found}")
+
+
+def _scored(shown: str, abilities: TextAbilities) -> str:
+    """How a server finds the likeliest of few texts."""
+    if not abilities.scores and abilities.level != "delegated":
+        (line,) = _field("argmax", f"token by token: {abilities.server} does not score given texts")
+        return line
+    return f"{shown}, where {abilities.server} can score them: up to {MOST}, after a prompt that is not long; else token by token"
 
 
 def _at_server(hole: HoleIR, program: Program, abilities: TextAbilities) -> str:

@@ -156,8 +156,12 @@ class Wire:
     async def _lines(self, ticket: Ticket, work: HoleWork, chunk: int, started: float) -> AsyncIterator[bytes]:
         """Lines: `{"t": [[id, log-probability, forced], …]}` for tokens, signs of life while there are none, then the end."""
         waiting: list[Any] = []
-        count, told = 0, False
+        count, told, judged = 0, False, 0
         while (events := await ticket.next(HEARTBEAT)) != []:
+            if events is None and work.judged > judged:
+                judged = work.judged
+                yield dumps({"judged": judged}) + b"\n"
+                continue
             if events is None:
                 yield b"\n" if ticket.admitted else b'{"queued":true}\n'
                 continue

@@ -24,7 +24,7 @@ import numpy as np
 
 from lmqlc.backends.base import Logits, Vocabulary
 from lmqlc.backends.choice import Sampling
-from lmqlc.compiler.masks.canonical import Encode, encoded_behind
+from lmqlc.compiler.masks.canonical import Encode, InText, encoded_behind
 from lmqlc.compiler.masks.few_texts import FewTexts
 from lmqlc.compiler.masks.hole import HoleRun, TokenResult
 from lmqlc.compiler.masks.interface import Ids
@@ -46,16 +46,28 @@ Tail = tuple[int, ...]
 
 
 class Node:
-    """A beginning of texts in tokens. ends: it is a text. longer: which begins others."""
+    """A beginning of texts in tokens: `token` after another beginning, `depth` in all. ends: it is a text. longer: which begins others."""
 
-    __slots__ = ("children", "ends", "going_on", "ids", "longer")
+    __slots__ = ("before", "children", "depth", "ends", "going_on", "longer", "token")
 
-    def __init__(self, ids: Tail) -> None:
-        self.ids = ids
+    def __init__(self, before: Node | None = None, token: int = -1) -> None:
+        self.before = before
+        self.token = token
+        self.depth: int = 0 if before is None else before.depth + 1
         self.children: dict[int, Node] = {}
         self.ends = False
         self.longer = False
         self.going_on: Ids | None = None
+
+    @property
+    def ids(self) -> Tail:
+        """All its tokens."""
+        found: list[int] = []
+        node = self
+        while node.before is not None:
+            found.append(node.token)
+            node = node.before
+        return tuple(reversed(found))
 
     @property
     def open(self) -> bool:
@@ -72,11 +84,11 @@ class TextTree:
     """The texts of a hole as the tokenizer writes them, each after `heal`, the text that was taken back from the prompt."""
 
     def __init__(self, texts: FewTexts, vocabulary: Vocabulary, heal: bytes) -> None:
-        self.root = Node(())
+        self.root = Node()
         self.size = 1
         self.longest = 0
-        self.spelled: dict[bytes, Tail] = {}
-        """The ids of every text, `heal` before it."""
+        self.spelled: dict[bytes, Node] = {}
+        """Every text, `heal` before it."""
         self._texts = texts
         self._vocabulary = vocabulary
         self.heal = heal
@@ -87,11 +99,11 @@ class TextTree:
         for token in ids:
             after = node.children.get(token)
             if after is None:
-                after = node.children[token] = Node((*node.ids, token))
+                after = node.children[token] = Node(node, token)
                 self.size += 1
             node = after
         node.ends = True
-        self.spelled[self.heal + text] = node.ids
+        self.spelled[self.heal + text] = node
         node.longer = bool(self._texts.longer(text))
         only_heal = bool(self.heal) and self._vocabulary.tokens[ids[0]] == self.heal
         self.longest = max(self.longest, len(ids) - only_heal)
@@ -127,8 +139,14 @@ def text_tree(hole: HoleRun) -> TextTree | None:
     constraint = hole.constraint
     if hole.reason is not None or hole.tokens or not isinstance(constraint, TokenAutomaton) or constraint.encode is None:
         return None
-    tree = _kept_tree(constraint, constraint.encode, hole.taken_back)
+    tree = _kept_tree(constraint, _unheard(constraint.encode), hole.taken_back)
     return None if tree is None or tree.longest > hole.budget.tokens else tree
+
+
+def _unheard(encode: Encode) -> Encode:
+    """The tokenizer without whoever keeps what it is asked: the texts that are not chosen are nobody's business."""
+    inner = getattr(encode.tokenizer, "unheard", None) if isinstance(encode, InText) else None
+    return encode if inner is None else InText(inner)
 
 
 def is_empty(hole: HoleRun) -> bool:
@@ -217,6 +235,8 @@ def write(hole: HoleRun, found: Likeliest) -> Iterator[TokenResult]:
         if place == len(found.steps):
             _end(hole)
         yield token
+        if hole.reason is not None:
+            return
     if not found.steps:
         _end(hole)
 
@@ -287,7 +307,7 @@ class Search:
 
     def _ways(self, node: Node) -> dict[int, Node]:
         """The children of a node that agree with what is known."""
-        place = len(node.ids)
+        place = node.depth
         if place >= len(self._known):
             return node.children
         token = self._known[place]
@@ -326,7 +346,7 @@ class Search:
             if node.open and judged is None:
                 heappush(self._open, (cost, node.ids, node))
                 continue
-            if node.ends and len(node.ids) >= len(self._known):
+            if node.ends and node.depth >= len(self._known):
                 whole = (cost - (judged.end if judged else 0.0), node.ids, node)
                 self._best = whole if self._best is None or whole[:2] < self._best[:2] else self._best
             for token, after in self._ways(node).items():

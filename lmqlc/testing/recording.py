@@ -44,6 +44,11 @@ class _Heard:
     def vocabulary(self) -> Vocabulary:
         return self._inner.vocabulary
 
+    @property
+    def unheard(self) -> Tokenizer:
+        """The tokenizer, for answers that need not be kept."""
+        return self._inner
+
     def pieces(self, ids: Sequence[int]) -> tuple[Piece, ...]:
         """What ids write, None for special ones."""
         return tuple(None if i in self.vocabulary.special else self.vocabulary.tokens[i] for i in ids)

@@ -115,19 +115,20 @@ class ReplaySession:
         raise CassetteMismatch(f"the recorded answer is not allowed any more after {_tail(before)}")
 
     def _steps(self, hole: RecordedHole, tree: TextTree) -> tuple[Step, ...] | None:
-        """The tokens of a hole's text, None where it is none of a tree. What ended the hole is no part of it.
+        """The tokens of a hole with the one that ended it; None where its text is none of a tree.
 
         Where a recorded first token covers more of the prompt than one does here, the text is cut afresh."""
         for end in range(len(hole.tokens), -1, -1):
             text = b"".join(piece or b"" for piece, _ in hole.tokens[:end])[len(hole.healed) :]
-            ids = tree.spelled.get(tree.heal + text)
-            if ids is None or text.decode().removeprefix(" ") != hole.text.removeprefix(" "):
+            found = tree.spelled.get(tree.heal + text)
+            if found is None or text.decode().removeprefix(" ") != hole.text.removeprefix(" "):
                 continue
             if tree.heal == hole.healed:
                 said = [(self._tokenizer.id_of(piece), logprob) for piece, logprob in hole.tokens[:end]]
             else:
                 whole = math.fsum(logprob for _, logprob in hole.tokens[:end])
-                said = [(token, 0.0 if place else whole) for place, token in enumerate(ids)]
+                said = [(token, 0.0 if place else whole) for place, token in enumerate(found.ids)]
+            said += [(self._tokenizer.id_of(piece), logprob) for piece, logprob in hole.tokens[end : end + 1]]
             return tuple(Step(token, logprob, logprob == 0.0) for token, logprob in said)
         return None
 

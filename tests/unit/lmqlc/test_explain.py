@@ -101,6 +101,24 @@ class TestExplain:
         assert main(["explain", "q.lmql", "--model", "demo"]) == 0
         assert "exact masks" in capfd.readouterr().out
 
+    def test_how_argmax_finds_the_text(self, capfd: pytest.CaptureFixture[str]) -> None:
+        def shown(text: str, *arguments: str) -> list[str]:
+            Path("few.lmql").write_text(text)
+            assert main(["explain", "few.lmql", *arguments]) == 0
+            return re.findall(r"argmax: +(.+)\n", capfd.readouterr().out)
+
+        where = '"[X]" where X in ["a", "ab", "b"]\n"[Y]" where len(TOKENS(Y)) < 3\n"[Z]" where REGEX(Z, "[0-9]+")\n"[U]"\n'
+        greedy = "token by token, and not the likeliest text: "
+        expected = ["exact: the likeliest of 3 texts", f"{greedy}it counts tokens", f"{greedy}there is no longest text"]
+        assert shown(where) == expected
+        assert shown(where, "--model", "vllm/m")[0].startswith(f"{expected[0]}, where vLLM can score them: up to 64")
+        assert shown(where, "--model", "openai/m")[0] == "token by token: OpenAI does not score given texts"
+        assert shown('"[X]" where GRAMMAR(X, "start: /a/")') == [f"{greedy}its texts are not known beforehand"]
+        assert shown('argmax(greedy=True)\n    "[X]" where X in ["a", "b"]') == [
+            "token by token where `greedy` is true, as the header may say"
+        ]
+        assert shown('sample\n    "[X]" where X in ["a", "b"]') == []
+
     def test_a_program_without_holes(self, capfd: pytest.CaptureFixture[str]) -> None:
         Path("none.lmql").write_text("print(1)\n")
         assert main(["explain", "none.lmql"]) == 0

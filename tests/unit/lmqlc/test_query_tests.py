@@ -214,6 +214,7 @@ class TestRecordings:
         "distribution": '"Review: good food.\\nSentiment: [A]" distribution A in ["positive", "negative"]\n',
         "types and nesting": '@lmql.query\ndef q():\n    """lmql\n    "date [D]" where REGEX(D, r"[0-9]{4}")\n    return D\n    """\n'
         '"On [A: q]: [B: bool], [C: list[int]]" where len(TOKENS(C)) < 9\n',
+        "begun by others": '"I say [A]." where A in ["ab", "abc", "a", "b"]\n" then [B]" where REGEX(B, "[0-9]{1,3}")\n',
         "multi-byte": '"é😀 [A]" where REGEX(A, r"[é😀ü]{3}")\n',
         "empty prompt": '"[A]" where len(A) == 3\n',
     }

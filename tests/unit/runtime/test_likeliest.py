@@ -261,3 +261,41 @@ def test_the_same_program_again_gives_the_same_certificate(tmp_path: Any) -> Non
     path = str(tmp_path / "run.json")
     lmqlc.run_sync('"I say [X]." where X in ["ab", "abc", "b"]', model="random:4", certificate=path)
     assert lmqlc.verify_sync(path)
+
+
+def test_recordings_keep_no_texts_that_were_not_chosen(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmqlc.testing.running import Choices, TestedQuery
+
+    monkeypatch.chdir(tmp_path)
+    query_file = tmp_path / "q.lmql"
+    query_file.write_text("# test: t\n#   assert X\n'Say: [X]' where REGEX(X, '[0-9]{3}')\n")
+    query = TestedQuery.read(query_file)
+    assert query.run(query.tests[0], Choices(model="random:3", mode="record")).passed
+    query.save()
+    assert (tmp_path / "cassettes" / "q.json").stat().st_size < 3000
+
+
+def test_a_long_search_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server says how far it is, so that no client takes it for dead."""
+    import time
+
+    from lmqlc.backends.serve import holes
+
+    class Slow(RandomBackend):
+        seconds = 0.0
+
+        def row(self, sequence: tuple[int, ...], rest: bytes = b"", taken: bytes = b"") -> Any:
+            time.sleep(self.seconds)
+            return super().row(sequence) * 0.01  # it hardly prefers any text
+
+    monkeypatch.setattr(holes, "HEARTBEAT", 0.05)
+    text, slow = "'Say: [X]' where REGEX(X, '[0-9]{3}')", Slow(3)
+    here, slow.seconds = hole_of(text, slow), 0.02
+    slow.calls.clear()
+    with lmqlc.serve(slow, port=0, block=False) as server:
+        started = time.monotonic()
+        hole = hole_of(text, lmqlc.model("random", endpoint=server.url), chunk_timeout=1.0)
+    assert time.monotonic() - started > 1.0
+    assert hole.exact and hole.tokens == here.tokens
+    asked = [sequence for call in slow.calls for sequence in call.sequences]
+    assert len(asked) == len(set(asked))  # it was asked for once
