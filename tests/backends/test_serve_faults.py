@@ -246,7 +246,7 @@ def test_a_silent_server_is_asked_again_and_then_given_up(monkeypatch: pytest.Mo
 
 
 def test_a_full_queue_says_so_and_clients_come_again() -> None:
-    with serving(0.01, batch=1, queue=1) as server:
+    with serving(0.05, batch=1, queue=1) as server:
         with httpx.Client(base_url=server.url) as client:
             streams = [client.stream("POST", "/lmqlc/v1/hole", json=hole()) for _ in range(2)]
             for stream in streams:
