@@ -20,7 +20,6 @@ from typing import Literal
 from lmqlc.backends.base import ScoresOptions, Session, Tokenizer
 from lmqlc.backends.text import ScoresTexts, TextPrompt, TextSession, TextToken
 from lmqlc.compiler.masks.canonical import InText, encoded_behind
-from lmqlc.compiler.masks.heal import covering
 from lmqlc.grammar.errors import ContextOverflow, LmqlError, UnsupportedConstraint
 from lmqlc.runtime.results import TokenResult
 
@@ -138,13 +137,12 @@ async def score_texts(
     if not any(healed):
         rows = await _score_all(session, start.ids, plain)
         return [Scored(_tokens(tokenizer, ids, row)) for ids, row in zip(plain, rows, strict=True)]
-    kept, whole = start.ids[: len(start.ids) - start.taken], tokenizer.vocabulary
-    back = int(covering(whole, start.heal)[0][0]) if start.taken > 1 else start.ids[-1]
-    encoded = [ids or [back, *alone] for ids, alone in zip(healed, plain, strict=True)]
-    *rows, (tail,) = await _score_all(session, kept, [*encoded, [back]])
-    text = start.heal.decode("utf-8", "replace")
+    kept, tail = start.ids[: len(start.ids) - start.taken], list(start.ids[len(start.ids) - start.taken :])
+    encoded = [ids or [*tail, *alone] for ids, alone in zip(healed, plain, strict=True)]
+    *rows, behind = await _score_all(session, kept, [*encoded, tail])
+    text, own = start.heal.decode("utf-8", "replace"), math.fsum(behind)
     return [
-        Scored(_tokens(tokenizer, ids, row), text, tail) if runs_on else Scored(_tokens(tokenizer, ids[1:], row[1:]))
+        Scored(_tokens(tokenizer, ids, row), text, own) if runs_on else Scored(_tokens(tokenizer, ids[len(tail) :], row[len(tail) :]))
         for ids, row, runs_on in zip(encoded, rows, healed, strict=True)
     ]
 
@@ -176,7 +174,8 @@ async def rank(
 ) -> list[Ranked]:
     """Every option's share; raises LmqlError where there is no option. meets: whether an option's text of some tokens may be chosen."""
     texts = _texts(options)
-    fits = [meets(text, len(tokenizer.encode(text, first=False))) for text in texts]
+    healed = _healed(tokenizer, start, texts)
+    fits = [meets(text, len(ids or tokenizer.encode(text, first=False))) for text, ids in zip(texts, healed, strict=True)]
     scored = await score_texts(session, tokenizer, start, [text for text, fit in zip(texts, fits, strict=True) if fit], context=context)
     return _ranked(scored, fits, by)
 
