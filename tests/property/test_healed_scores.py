@@ -1,7 +1,7 @@
 """Scores and distributions heal every text as a hole is healed: by the model's own numbers, text by text, in process and at a server.
 
-The tokenizers are those of `test_healed_runs`. The oracle takes the prompt's ids apart itself: as much of their end as is one token, and begins
-a longer one, is taken back for a text whose first token, as the tokenizer writes both together, begins with it and goes on.
+The tokenizers are those of `test_healed_runs`. The oracle takes the prompt's ids apart itself: as much of their end as is one token, and
+begins a longer one, is taken back for a text whose first token, as the tokenizer writes both together, begins with it and goes on.
 """
 
 from __future__ import annotations
