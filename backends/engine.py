@@ -2,7 +2,7 @@
 
 Three ways of keeping what was computed, chosen once by what the model's own cache is made of:
 - "shared": layers that only append keys and values; any prefix of any sequence is reused, and several sequences run as one batch;
-- "append": layers that forget (sliding windows); a sequence is reused only as a whole, by sequences that go on from it;
+- "append": layers that forget (sliding windows); a sequence is reused only as a whole, by sequences that go on from it (`ANCHOR`);
 - "none": recurrent state or a cache of another kind; every call computes its sequences from the start.
 """
 
@@ -33,6 +33,10 @@ SCORE_CHUNK = 256
 PIECE = 1024
 """Positions read in one forward pass. In a single one every position looks at every other: memory and time for long prompts would grow with
 the square of their length, in layers with a sliding window too."""
+
+ANCHOR = 64
+"""Where layers forget, all but the last id of a longer text that is new stays kept when something goes on from it: what is written after a
+prompt is often taken back, or asked again."""
 
 
 @dataclass(slots=True)
@@ -183,10 +187,7 @@ class Engine:
             return self._empty()
         if self.cache_kind == "append":
             whole = self._branches.find_whole(ids, limit)
-            if whole is None:
-                return self._empty()
-            self._branches.remove(whole)
-            return whole
+            return self._empty() if whole is None else self._going_on(whole, len(ids) - len(whole.ids))
         found, length = self._branches.find(ids, limit)
         if found is None:
             return self._empty()
@@ -196,6 +197,16 @@ class Engine:
                 return found
         return fork(found, length)
 
+    def _going_on(self, whole: Branch, more: int) -> Branch:
+        """A branch that goes on from a whole one by so many ids, where layers forget."""
+        if whole.stays and more <= ANCHOR:
+            return Branch([*whole.ids], repeated_whole(whole, 1), anchor=whole)
+        self._branches.remove(whole)
+        if whole.anchor is not None and more > ANCHOR:
+            self._branches.remove(whole.anchor)
+        whole.stays = False
+        return whole
+
     def _empty(self) -> Branch:
         """A branch that has read nothing."""
         if self.cache_kind != "shared":
@@ -204,12 +215,16 @@ class Engine:
 
     def _extend(self, branch: Branch, new: list[int], keep: int, cost: Cost) -> torch.Tensor:
         """Reads `new` ids after a branch and keeps the longer branch. Logits `[keep, width]` after the last `keep` of them."""
-        read = 0
-        while self.cache_kind != "none" and len(new) - read > max(PIECE, keep):
+        read, stays = 0, self.cache_kind == "append" and keep == 1 and len(new) > ANCHOR
+        while self.cache_kind != "none" and len(new) - read > (1 if stays else max(PIECE, keep)):
             part = new[read : read + min(PIECE, len(new) - read - keep)]
             branch.cache = self.forward(torch.tensor([part], device=self._device), branch.cache, 1)[1]
             cost.passes += 1
             read += len(part)
+        if stays:
+            branch.anchor = Branch([*branch.ids, *new[:read]], branch.cache, stays=True)
+            self._branches.add([branch.anchor])
+            branch.cache = repeated_whole(branch.anchor, 1)
         logits, branch.cache = self.forward(torch.tensor([new[read:]], device=self._device), branch.cache, keep)
         cost.passes += 1
         cost.computed += len(new)

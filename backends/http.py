@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -29,7 +28,7 @@ from lmqlc.backends.reply_check import fits
 from lmqlc.backends.tokenizer_bundle import MAX_BUNDLE, check_bundle, read_bundle
 from lmqlc.backends.wire_automaton import MAX_PACKED, pack_automaton, pack_formula, schema_formula, within_bounds
 from lmqlc.compiler.automata.automaton import TextAutomaton
-from lmqlc.compiler.masks.files import cache_folder
+from lmqlc.compiler.masks.files import cache_folder, write_file
 from lmqlc.compiler.masks.hole import FinishReason, TokenResult
 from lmqlc.compiler.masks.request import Ended, Healed, HoleRequest, Language, Step
 from lmqlc.grammar.errors import ArtifactError, BackendUnavailable, ConstraintViolated, LmqlError, ModelNotFound
@@ -344,7 +343,7 @@ async def _tokenizer(client: Client, name: str, fingerprint: str) -> Tokenizer:
     data = await client.again(fetch)
     check_bundle(data, name, fingerprint)
     with contextlib.suppress(OSError):
-        _keep(path, data)
+        write_file(path, data)
     return _unpacked(data, ask)
 
 
@@ -353,11 +352,3 @@ def _unpacked(data: bytes, ask: Any) -> Tokenizer:
     from lmqlc.compiler.masks.files import unpack_arrays
 
     return tokenizer_of(*unpack_arrays(data, "tokenizer"), ask)
-
-
-def _keep(path: Path, data: bytes) -> None:
-    """Write a file of the cache, whole or not at all. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(data)
-    os.replace(part, path)

@@ -26,7 +26,8 @@ MAX_BRANCHES = 4096
 class Branch:
     """The keys and values of `ids`: positions `pad` to `pad + len(ids)` of row `row` of `cache` (None for no ids).
 
-    storage: what tells its memory apart, while it is kept.
+    storage: what tells its memory apart, while it is kept. stays: others go on from it, and leave it as it is, where layers forget; anchor:
+    the one of those that this one goes on from.
     """
 
     ids: list[int]
@@ -34,6 +35,8 @@ class Branch:
     row: int = 0
     pad: int = 0
     storage: int = 0
+    stays: bool = False
+    anchor: Branch | None = None
 
 
 def fork(branch: Branch, length: int) -> Branch:

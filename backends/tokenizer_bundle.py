@@ -80,11 +80,10 @@ def check_bundle(data: bytes, name: str, fingerprint: str) -> None:
 
 
 def read_bundle(path: Path, ask: Ask) -> Tokenizer:
-    """The tokenizer of a file that `check_bundle` let pass. ask: for what only the server can read. Raises ArtifactError, OSError."""
+    """The tokenizer of a file of the cache, which holds a bundle. ask: for what only the server can read. Raises ArtifactError, OSError."""
     from lmqlc.compiler.masks.files import read_arrays
 
-    arrays, meta = read_arrays(path)
-    return tokenizer_of(arrays, meta, ask)
+    return tokenizer_of(*read_arrays(path), ask)
 
 
 def tokenizer_of(arrays: dict[str, Array], meta: dict[str, Any], ask: Ask) -> Tokenizer:

@@ -3,7 +3,8 @@
     program.json   format version, Python version, and the program (`artifact_json.py`)
     arrays.bin     named arrays (`masks/files.py`), not compressed and on a 64-byte boundary: they are used where the file is mapped
 
-The same program gives the same bytes. A file is read with bounds on everything it says about itself, and nothing in it is executed; running
+The comment of the zip is the CRC-32 of all that stands before its last record, so that a file of which any byte has changed is refused. The
+same program gives the same bytes. A file is read with bounds on everything it says about itself, and nothing in it is executed; running
 the program it holds is as safe as running its author's Python. Syntax trees belong to one version of Python: under another one the program
 is compiled again from its text, which the file holds too.
 """
@@ -19,7 +20,7 @@ import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
@@ -85,6 +86,7 @@ def to_bytes(program: Program, arrays: Arrays | None = None) -> bytes:
         members[ARRAYS] = pack_arrays(dict(sorted(arrays.items())), {})
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
+        archive.comment = bytes(len(_comment(0)))
         for member, data in members.items():
             info = zipfile.ZipInfo(member, _EPOCH)
             info.create_system, info.external_attr = 3, 0o644 << 16
@@ -93,7 +95,13 @@ def to_bytes(program: Program, arrays: Arrays | None = None) -> bytes:
             else:
                 info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, data)
-    return made.getvalue()
+    whole = made.getvalue()[: -len(_comment(0))]
+    return whole + _comment(zlib.crc32(whole[: -_LAST.size]))
+
+
+def _comment(checksum: int) -> bytes:
+    """The comment of a zip with a checksum."""
+    return b"lmqlc crc32 %08x" % checksum
 
 
 def _alignment(place: int) -> bytes:
@@ -113,7 +121,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Program, dict[str, np.ndarray[An
     """The program and the arrays of a file. Raises ArtifactError for one that is missing, damaged, hostile, or of another version."""
     try:
         with Path(path).open("rb") as file:
-            return _read(file, lambda: mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return _read(file, _mapped(file))
     except OSError as error:
         raise ArtifactError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
     except ArtifactError as error:
@@ -122,20 +130,42 @@ def load(path: str | os.PathLike[str]) -> tuple[Program, dict[str, np.ndarray[An
 
 def from_bytes(data: bytes) -> tuple[Program, dict[str, np.ndarray[Any, Any]]]:
     """The program and the arrays of an artifact's bytes."""
-    return _read(io.BytesIO(data), lambda: data)
+    return _read(io.BytesIO(data), data)
 
 
-def _read(file: IO[bytes], whole: Callable[[], Mapped]) -> tuple[Program, dict[str, np.ndarray[Any, Any]]]:
-    """What a file holds. whole: gives all its bytes, for arrays that are used where they lie."""
-    if file.read(2) != b"PK":
+def _mapped(file: IO[bytes]) -> Mapped:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+
+
+def _read(file: IO[bytes], whole: Mapped) -> tuple[Program, dict[str, np.ndarray[Any, Any]]]:
+    """What a file holds. whole: all its bytes; arrays are used where they lie in them."""
+    if whole[:2] != b"PK":
         raise ArtifactError(f"this is no artifact; {_AGAIN}")
     try:
+        _check_whole(whole)
         with zipfile.ZipFile(file) as archive:
             members = _members(archive)
             program = _program(archive.read(PROGRAM))
             return program, _arrays(archive, members[ARRAYS], whole) if ARRAYS in members else {}
     except _BROKEN as error:
         raise ArtifactError(f"the artifact is damaged ({_first_line(error)}); {_AGAIN}") from error
+
+
+def _check_whole(whole: Mapped) -> None:
+    """Raises ArtifactError where a byte has changed: the last record is not as it was written, or what stands before it has another sum
+    than the comment. A zip that other tools wrote has no comment; then its members have checksums of their own."""
+    size = len(_comment(0))
+    for length in (0, size):
+        begin = len(whole) - length - _LAST.size
+        if begin < 0:
+            break
+        magic, disk, first, here, members, directory, offset, said = _LAST.unpack(whole[begin : begin + _LAST.size])
+        if magic != b"PK\5\6" or said != length or disk or first or here != members or directory + offset != begin:
+            continue
+        with memoryview(whole) as view, view[:begin] as before:
+            if not length or bytes(whole[-size:]) == _comment(zlib.crc32(before)):
+                return
+    raise ArtifactError(f"the artifact is damaged; {_AGAIN}")
 
 
 def _first_line(error: BaseException) -> str:
@@ -186,21 +216,24 @@ def _recompiled(given: Any) -> Program:
     return compile_source(source_from_json(given["source"]), surrounding=surrounding)
 
 
-def _arrays(archive: zipfile.ZipFile, info: zipfile.ZipInfo, whole: Callable[[], Mapped]) -> dict[str, np.ndarray[Any, Any]]:
+def _arrays(archive: zipfile.ZipFile, info: zipfile.ZipInfo, whole: Mapped) -> dict[str, np.ndarray[Any, Any]]:
     """The named arrays, in place where they are not compressed."""
     from lmqlc.compiler.masks.files import unpack_arrays
 
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & _ENCRYPTED:
         return unpack_arrays(archive.read(info), ARRAYS)[0]
-    view = memoryview(whole())
+    view = memoryview(whole)
     name, extra = _LENGTHS.unpack_from(view, info.header_offset + _LOCAL_HEADER - _LENGTHS.size)
     start = info.header_offset + _LOCAL_HEADER + name + extra
     data = view[start : start + info.file_size]
-    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+    if len(data) != info.file_size or (not archive.comment and zlib.crc32(data) != info.CRC):
         raise ArtifactError(f"the arrays of the artifact are damaged; {_AGAIN}")
     return unpack_arrays(data, ARRAYS)[0]
 
 
+_LAST = struct.Struct("<4s4H2LH")
+"""The last record of a zip before its comment: magic, this disk, that of the directory, members here and in all, size and place of the
+directory, length of the comment."""
 _LENGTHS = struct.Struct("<HH")
 """How long the name and the extra field of a member are; the last words of its local header."""
 _ENCRYPTED = 1

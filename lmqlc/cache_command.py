@@ -8,7 +8,7 @@ from pathlib import Path
 from lmqlc.compiler.masks.files import cache_folder
 from lmqlc.grammar.errors import LmqlError
 
-KINDS = {"vocabularies": "vocabularies", "automata": "constraints"}
+KINDS = {"vocabularies": "vocabularies", "automata": "constraints", "tokenizers": "tokenizers of servers"}
 """Folders of the cache, and what their files are."""
 
 

@@ -264,12 +264,13 @@ class TokenClasses:
     """The classes of one automaton over one vocabulary, built when first needed: of all states in one block; where that is too much work
     those of each state by itself, and for questions about all states, of blocks of consecutive states."""
 
-    def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], whole: ClassBlock | None = None) -> None:
+    def __init__(self, steps: Steps, index: Callable[[], VocabularyIndex], whole: ClassBlock | None = None, known: bool = False) -> None:
+        """known: it was found before that this is the block of all states, or that there is none."""
         self._steps = steps
         self._index = index
         self._lock = threading.RLock()
         self._whole = whole
-        self._large = steps.states * steps.pairs > ONE_BLOCK
+        self._large = (known and whole is None) or steps.states * steps.pairs > ONE_BLOCK
         self._single: OrderedDict[int, ClassBlock] = OrderedDict()
         self._parts: list[ClassBlock | None] = []
         self._size = cut_size(steps)

@@ -68,7 +68,7 @@ class Core:
         self.vocabulary = vocabulary
         self.known = known
         self.steps = Steps(automaton, values_of(automaton, self.index.max_chars) if known is None else known.width)
-        self.classes = TokenClasses(self.steps, lambda: self.index, None if known is None else known.block)
+        self.classes = TokenClasses(self.steps, lambda: self.index, None if known is None else known.block, known is not None)
         removed = _removed_chars(automaton) if self.steps.counts_chars else 0
         spelled = known is None and self._spelled()
         self.costs = Costs(self.steps, self.classes, removed=removed, spelled=spelled, known=None if known is None else known.costs)

@@ -1,6 +1,10 @@
-"""Named arrays in one file, mapped into memory without copying; and where caches live.
+"""Named arrays in one file, mapped into memory without copying; files of the cache, whose every byte is checked; and where they live.
 
-Layout, little-endian: the magic `LMQARR`, uint16 format version, uint64 length of the header, the header (JSON: `meta`, any JSON
+A file of the cache is a seal of 64 bytes and its content. The seal (little-endian) has the magic `LMQSUM`, uint16 version, uint64 length
+and uint32 CRC-32 of the content, the SHA-256 of the file's name, and the CRC-32 of all that. It is checked when the file is opened (a
+quarter of a millisecond for a megabyte): a file that is damaged, cut short, or another one under this name is removed.
+
+Layout of arrays, little-endian: the magic `LMQARR`, uint16 format version, uint64 length of the header, the header (JSON: `meta`, any JSON
 object, and `arrays`, a list of `[name, dtype, shape, offset]` with offsets from the start of the data), then the data, every array on a
 64-byte boundary. Nothing is pickled. Opening maps the file and checks the header; the arrays themselves are read when they are used.
 Files appear by an atomic rename, so that a reader never sees half of one.
@@ -8,12 +12,15 @@ Files appear by an atomic rename, so that a reader never sees half of one.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import mmap
 import os
 import struct
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +36,9 @@ MAGIC = b"LMQARR"
 FORMAT_VERSION = 1
 _ALIGN = 64
 _HEAD = struct.Struct("<6sHQ")
+_SEAL, _SEAL_VERSION = b"LMQSUM", 1
+_SEALED = struct.Struct("<6sHQI32s")
+_SUM = struct.Struct("<I")
 _DTYPES = {name: np.dtype(name) for name in ("|b1", "|u1", "<u2", "<u4", "<i2", "<i4", "<i8", "<f4")}
 
 
@@ -66,28 +76,57 @@ def pack_arrays(arrays: Mapping[str, Array], meta: Mapping[str, object]) -> byte
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], meta: Mapping[str, object]) -> None:
-    """Write the file and rename it into place. Raises OSError where the folder cannot be written."""
+    """`write_file` for arrays."""
+    write_file(path, pack_arrays(arrays, meta))
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays (read-only, mapped) and the meta object of a file. Raises as `read_file`, and ArtifactError for what is malformed."""
+    return unpack_arrays(read_file(path), path.name)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of the cache and rename it into place. Raises OSError where the folder cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(pack_arrays(arrays, meta))
+            file.write(_seal(path.name, len(content), zlib.crc32(content)))
+            file.write(content)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def read_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The arrays (read-only, mapped) and the meta object. Raises FileNotFoundError, or ArtifactError for anything malformed."""
+def read_file(path: Path) -> memoryview:
+    """The content of a file that `write_file` wrote, mapped. Raises OSError; ArtifactError for any other file, which is removed."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # a file object would cost as much as the rest
     try:
-        if os.fstat(file).st_size < _HEAD.size:
-            raise ArtifactError(f"{path.name}: too short to hold arrays")
-        data = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+        size = os.fstat(file).st_size
+        data = mmap.mmap(file, 0, access=mmap.ACCESS_READ) if size >= _ALIGN else None
     finally:
         os.close(file)
-    return unpack_arrays(data, path.name)
+    if data is not None:
+        content = memoryview(data)[_ALIGN:]
+        if data[:_ALIGN] == _seal(path.name, len(content), zlib.crc32(content)):
+            return content
+        content.release()
+        data.close()
+    drop_file(path)
+    raise ArtifactError(f"{path.name}: damaged, or of another release")
+
+
+def drop_file(path: Path) -> None:
+    """Remove a file of the cache, where that can be done."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _seal(name: str, length: int, checksum: int) -> bytes:
+    """The first bytes of a file of the cache."""
+    said = _SEALED.pack(_SEAL, _SEAL_VERSION, length, checksum, hashlib.sha256(name.encode()).digest())
+    return (said + _SUM.pack(zlib.crc32(said))).ljust(_ALIGN, b"\0")
 
 
 def unpack_arrays(data: bytes | mmap.mmap | memoryview, name: str) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -24,7 +24,7 @@ from lmqlc.compiler.masks.canonical import Encode
 from lmqlc.compiler.masks.classes import ClassBlock, table_type
 from lmqlc.compiler.masks.core import Core, Known
 from lmqlc.compiler.masks.counters import FOREVER, KnownCosts
-from lmqlc.compiler.masks.files import Array, cache_folder, read_arrays, write_arrays
+from lmqlc.compiler.masks.files import Array, cache_folder, drop_file, read_arrays, write_arrays
 from lmqlc.compiler.masks.forms import words
 from lmqlc.compiler.masks.steps import Steps
 from lmqlc.compiler.masks.token_automaton import TokenAutomaton, finished
@@ -293,8 +293,12 @@ def recall(
     key: str, vocabulary: Vocabulary, *, max_tokens: int | None = None, follow: str | None = None, encode: Encode | None = None
 ) -> TokenAutomaton | None:
     """The linked automaton that `keep` stored, None where there is none that is sound. Raises UnsatisfiableConstraint as `link` does."""
+    place = _place(key, vocabulary)
     try:
-        arrays, _ = read_arrays(_place(key, vocabulary))
+        arrays, _ = read_arrays(place)
         return from_arrays(arrays, vocabulary, max_tokens=max_tokens, follow=follow, encode=encode)
-    except (OSError, ArtifactError):
-        return None
+    except ArtifactError:
+        drop_file(place)
+    except OSError:
+        pass
+    return None

@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 
 DEPTH = 32
 """Bytes of a token that are in the trie. Deeper levels hold few nodes, and a level costs the same whatever it holds."""
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 _KEPT = 8
 
 

@@ -210,6 +210,46 @@ def test_long_prompts_are_read_in_pieces(checkpoints: Path, name: str, piece: in
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("anchor", [1, 3, 8])
+def test_prompts_stay_where_layers_forget(checkpoints: Path, anchor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmqlc.backends import engine
+
+    monkeypatch.setattr(engine, "ANCHOR", anchor)
+    monkeypatch.setattr(engine, "PIECE", 7)
+    backend, model = backend_of(checkpoints, "mistral"), reference(checkpoints, "mistral")
+    choose = random.Random(anchor)
+    prompts = [[choose.randrange(280) for _ in range(choose.choice([9, 20, 33]))] for _ in range(3)]
+
+    async def run() -> None:
+        session = await backend.open()
+        known = list(prompts)
+        for _ in range(60):
+            ids = [*choose.choice(known), *(choose.randrange(280) for _ in range(choose.choice([0, 1, 1, 2, 9])))][:90]
+            np.testing.assert_allclose(await session.logits([ids]), plain_logits(model, [ids]), atol=2e-4)
+            known.append(ids)
+
+    asyncio.run(run())
+
+
+def test_what_follows_a_prompt_is_taken_back_without_reading_it_again(checkpoints: Path) -> None:
+    backend = backend_of(checkpoints, "mistral")
+    prompt = [(i * 37) % 280 for i in range(80)]
+
+    async def run() -> None:
+        session = await backend.open()
+        await session.forget()
+        for ids, computed in (([], 80), ([7], 1), ([7, 8], 1), ([9, 9], 3), ([], 1), ([7, 8, 5], 1), ([1] * 9, 9)):
+            before = session.usage.tokens_computed
+            await session.logits([[*prompt, *ids]])
+            assert session.usage.tokens_computed - before == computed, ids
+        other = await backend.open()
+        await other.logits([prompt])
+        assert (other.usage.tokens_computed, other.usage.tokens_reused) == (1, 79)
+        assert len(backend._opened().branches) < 8
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("name", SHARING)
 def test_only_new_tokens_are_computed(checkpoints: Path, name: str) -> None:
     backend = backend_of(checkpoints, name, cache_bytes=1 << 20)
