@@ -210,7 +210,7 @@ class TextAnswer:
         """The budget is used up: whether the hole ends here, and does not go back. Raises ConstraintViolated where it cannot end."""
         run, budget = self._run, self._asked.budget
         if run.complete():
-            run.reason = budget.reason
+            run.end_at_budget(budget)
             return True
         if not self._goes_back():
             raise self._violated(f"its budget of {budget.tokens} tokens is used up, and its text is not complete")
@@ -398,7 +398,7 @@ class TextAnswer:
         run = self._run
         rest = self._judge(tokens, start)
         if rest is None and run.complete() and finish == "length":
-            run.reason = self._asked.budget.reason
+            run.end_at_budget(self._asked.budget)
         elif rest is None and run.complete():
             run.reason = "eos"
         elif rest and run.complete() and (self._asked.plan.schema is None or self._asked.plan.wrapped):

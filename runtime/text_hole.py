@@ -78,8 +78,8 @@ class TextRun:
     and does not go on with it; where a Python function has yet to say whether it does, what arrives must agree with all of it.
     `text`: the characters taken; `reason`: how the hole ended, None before; `budget`: of its request. `heal`: the prompt's end, which was
     taken back and must be said first; it is no part of the text. `healed`: the same, where a token that begins with it is listed.
-    `exact`: the text is the likeliest of all. `squeezed`: it went back to end within
-    its budget.
+    `exact`: the text is the likeliest of all. `squeezed`: it went back to end within its budget, or its budget ended it where more could
+    follow.
     """
 
     def __init__(self, name: str, linked: LinkedHole, follow: str | None) -> None:
@@ -129,6 +129,11 @@ class TextRun:
         if self.healing:
             return False
         return self._constraint is None or self.reason is not None or self._constraint.is_final(self._state)
+
+    def end_at_budget(self, budget: Budget) -> None:
+        """End the hole, whose text is complete and not closed, where its budget is used up."""
+        self.reason = budget.reason
+        self.squeezed |= self._constraint is not None and budget.reason != "closed"  # which a count of tokens in the constraint says
 
     def take(self, text: str) -> int:
         """Take characters up to the end of the hole, or to the first one that may not come next; how many were taken."""

@@ -39,6 +39,10 @@ PROGRAMS = {
     "stop before": '"Once upon a time[X]." where STOPS_BEFORE(X, " a") and len(X) < 60',
     "stops of several lengths": '"Say[X]" where STOPS_BEFORE(X, ["an", ", my"]) and STOPS_AT(X, "z") and len(TOKENS(X)) < 30',
     "pattern": 'import re\n"Say[X]" where STOPS_BEFORE(X, re.compile("[aeiou]n?")) and len(TOKENS(X)) < 30',
+    "choice before a pattern": 'import re\n"Is it? [X]" where X in ["yes", "no", "nope"] and STOPS_BEFORE(X, re.compile(r"\\s+\\w"))',
+    "squeezed": 'argmax(max_tokens=6)\n    "Hello[A]" where len(A) > 8 and A.endswith("!")\n    "and[B]" where len(B) < 3',
+    "words": 'argmax(max_tokens=40)\n    "Hello[A]" where len(WORDS(A)) == 2\n    " and[B]." where len(SENTENCES(B)) <= 1 and len(B) < 60',
+    "healed": 'argmax(max_tokens=3) "The answer is [A]" where A in ["yes it is", "no", "perhaps"]',
     "free": '"Hello[A]" where len(TOKENS(A)) < 8\n"\\nBye[B]" where len(TOKENS(B)) < 5',
     "unconstrained": 'argmax(max_tokens=12) "The capital of France is[X]"',
     "choice": '"Is the sky blue? [X: Literal]" where X in ["yes", "no", "perhaps"]'.replace(": Literal", ""),
@@ -78,6 +82,7 @@ def test_the_same_as_in_process(server: Server, name: str) -> None:
             assert [(t.id, t.text, t.forced) for t in hole.tokens] == [(t.id, t.text, t.forced) for t in same.tokens]
             assert [t.logprob for t in hole.tokens] == pytest.approx([t.logprob for t in same.tokens], abs=1e-4)
             assert (hole.text, hole.value, hole.finish_reason) == (same.text, same.value, same.finish_reason)
+            assert (hole.count, hole.squeezed, hole.healed, hole.exact) == (same.count, same.squeezed, same.healed, same.exact)
         if len(here) == 1:
             one.usage.seconds = other.usage.seconds = 0.0
             assert one.usage == other.usage

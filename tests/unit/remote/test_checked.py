@@ -93,13 +93,13 @@ def test_chunks(compatible: Made, say: Made) -> None:
 def test_budgets(compatible: Made, say: Made) -> None:
     server = compatible(say("aa", "aa", finish="length"))
     hole = server.run('"p:[X]" where REGEX(X, "a*")', max_tokens=2).holes[0]
-    assert (hole.text, hole.finish_reason) == ("aaaa", "budget")
+    assert (hole.text, hole.finish_reason, hole.count, hole.squeezed) == ("aaaa", "budget", 2, True)
     server = compatible(say("aa", "aa", finish="length"))
     with pytest.raises(ConstraintViolated, match="budget of 2 tokens"):
         server.run('"p:[X]" where REGEX(X, "a*b")', max_tokens=2)
     server = compatible(say("aa", "aa", finish="length"))
     hole = server.run('"p:[X]" where len(TOKENS(X)) <= 2').holes[0]
-    assert (server.requests[0]["max_tokens"], hole.finish_reason) == (2, "closed")
+    assert (server.requests[0]["max_tokens"], hole.finish_reason, hole.squeezed) == (2, "closed", False)
 
 
 def test_python_constraints_are_checked(compatible: Made, say: Made) -> None:
