@@ -299,6 +299,8 @@ def _key(value: object) -> Hashable | None:
 def _frozen(value: Any) -> Hashable:
     """Containers as tuples, numbers with their type (True is not 1), everything else as it is: by its own equality."""
     if isinstance(value, list | tuple):
+        if len(value) > 64 and set(map(type, value)) == {str}:
+            return (type(value).__name__, *value)  # strings are nothing else: everything else becomes a tuple
         return (type(value).__name__, *map(_frozen, value))
     if isinstance(value, set | frozenset):
         return (type(value).__name__, frozenset(map(_frozen, value)))

@@ -114,6 +114,9 @@ def _words(value: Any) -> Iterator[str]:
         yield repr(value)
     elif type(value) in (list, tuple):
         yield f"{type(value).__name__} {len(value)}"
+        if set(map(type, value)) == {str}:
+            yield from map(repr, value)
+            return
         for item in value:
             yield from _words(item)
     elif type(value) in (set, frozenset):

@@ -158,10 +158,8 @@ _RULES: dict[type, Callable[[Atoms, Any], Node]] = {
 }  # fmt: skip
 
 
-def stop_phrase(build: Expressions, phrase: str | re.Pattern[str], atom: c.Stop, source: Source | None) -> Node:
-    """The language of one stop phrase, judged on the phrase alone."""
-    if isinstance(phrase, str):
-        return build.literal(phrase)
+def stop_pattern(build: Expressions, phrase: re.Pattern[str], atom: c.Stop, source: Source | None) -> Node:
+    """The language of a stop pattern, judged on the phrase alone."""
     node = read_pattern(build, phrase.pattern, phrase.flags, atom, source)
     if node.nullable:
         raise operand("a stop pattern must not match the empty text", atom.span, "let the pattern match at least one character")

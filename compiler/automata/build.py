@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import gc
-import re
 from dataclasses import replace
 
 from lmqlc.compiler import constraints as c
 from lmqlc.compiler.automata import operands
 from lmqlc.compiler.automata.assemble import assemble
-from lmqlc.compiler.automata.atoms import stop_phrase
+from lmqlc.compiler.automata.atoms import stop_pattern
 from lmqlc.compiler.automata.automaton import StopPhrase, TextAutomaton
 from lmqlc.compiler.automata.counters import take_counter
-from lmqlc.compiler.automata.explore import explore, nearest_end
+from lmqlc.compiler.automata.explore import StopNodes, explore, nearest_end
 from lmqlc.compiler.automata.expression import Expressions, Node
 from lmqlc.compiler.automata.formula import conjuncts, memory, regions
 from lmqlc.compiler.automata.limits import MAX_REGIONS, MAX_STATES, LimitExceeded
 from lmqlc.compiler.automata.longest import longest_text
+from lmqlc.compiler.automata.machine import ending, words
 from lmqlc.compiler.automata.problems import TOO_LARGE, error
 from lmqlc.compiler.automata.remembered import binding
 from lmqlc.compiler.constraint_parts import parts as parts_of
@@ -70,11 +70,11 @@ def _build(make: Expressions, constraint: c.Constraint, source: Source | None, c
     rest = fold(rest)
     bounds = regions(rest)
     formulas = [conjuncts(make, rest, tokens, source, remembers) for tokens in bounds]
-    kept, removed, phrases = _stops(make, stops, source)
+    stop_nodes, phrases = _stops(make, stops, source)
     limit = None
     if counters and _cuts_alike(phrases):
         formulas, limit = take_counter(make, formulas)
-    states = explore(make, [make.intersection(parts) for parts in formulas], kept, removed)
+    states = explore(make, [make.intersection(parts) for parts in formulas], stop_nodes)
     if states.start == 0 or (limit is not None and nearest_end(states) > limit):
         raise UnsatisfiableConstraint(diagnostics=[conflict(constraint, source)], source=source)
     remembered = memory(rest)
@@ -94,17 +94,22 @@ def _cuts_alike(phrases: tuple[StopPhrase, ...]) -> bool:
     return len(lengths) < 2 and -1 not in lengths
 
 
-def _stops(make: Expressions, stops: tuple[c.Stop, ...], source: Source | None) -> tuple[Node, Node, tuple[StopPhrase, ...]]:
-    """The languages of kept and of removed phrases, and all phrases."""
-    found: dict[bool, list[Node]] = {True: [], False: []}
+def _stops(make: Expressions, stops: tuple[c.Stop, ...], source: Source | None) -> tuple[StopNodes, tuple[StopPhrase, ...]]:
+    """The languages of kept and of removed phrases, and all phrases that a text can hold: nothing ever stops at the others."""
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    patterns: dict[bool, list[Node]] = {True: [], False: []}
     phrases: list[StopPhrase] = []
     for stop in stops:
         for phrase in operands.phrases(operands.value(stop.phrase), stop.span):
-            node = stop_phrase(make, phrase, stop, source)
-            if node is make.empty:
-                continue  # no text holds it, so nothing ever stops there
-            found[stop.keep].append(node)
-            text = phrase if isinstance(phrase, str) else None
-            pattern = phrase if isinstance(phrase, re.Pattern) else None
-            phrases.append(StopPhrase(stop.keep, text, pattern.pattern if pattern else None, pattern.flags if pattern else 0))
-    return make.union(found[True]), make.union(found[False]), tuple(phrases)
+            if isinstance(phrase, str):
+                if operands.writable(phrase):
+                    texts[stop.keep].append(phrase)
+                    phrases.append(StopPhrase(stop.keep, phrase))
+                continue
+            node = stop_pattern(make, phrase, stop, source)
+            if node is not make.empty:
+                patterns[stop.keep].append(node)
+                phrases.append(StopPhrase(stop.keep, None, phrase.pattern, phrase.flags))
+    ends = {keep: make.union((ending(make, texts[keep]), make.concat(make.anything, make.union(patterns[keep])))) for keep in (True, False)}
+    removed = make.union((words(make, texts[False]), *patterns[False]))
+    return StopNodes(ends[True], removed, ends[False]), tuple(phrases)

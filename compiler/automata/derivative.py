@@ -38,6 +38,7 @@ class Derivatives:
     def __init__(self, build: Expressions, partition: Partition) -> None:
         self.build = build
         self.partition = partition
+        self._masks: dict[Node, int] = {}
 
     def row(self, node: Node) -> Row:
         """The derivative of a language (a node that is not part of a larger concatenation)."""
@@ -45,6 +46,13 @@ class Derivatives:
             node.row = RULES[node.kind](self, node)
             self.build.spend(len(node.row))
         return node.row
+
+    def mask(self, node: Node) -> int:
+        """The classes of a node of one character."""
+        mask = self._masks.get(node)
+        if mask is None:
+            mask = self._masks[node] = self.partition.mask(node.chars)
+        return mask
 
     def union(self, rows: Iterable[Row]) -> Row:
         """The derivative of a union."""
@@ -129,14 +137,14 @@ def _nothing(_rows: Derivatives, _node: Node) -> Row:
 
 
 def _chars(rows: Derivatives, node: Node) -> Row:
-    mask = rows.partition.mask(node.chars)
+    mask = rows.mask(node)
     return [(mask, rows.build.epsilon)] if mask else []
 
 
 def _concat(rows: Derivatives, node: Node) -> Row:
     head, tail = node.args
     if head.kind == CHARS:
-        mask = rows.partition.mask(head.chars)
+        mask = rows.mask(head)
         return [(mask, tail)] if mask else []
     row = rows.follow(rows.row(head), tail)
     return rows.union((row, _tail_row(rows, tail))) if head.nullable else row
@@ -171,7 +179,7 @@ def _repeat(rows: Derivatives, node: Node) -> Row:
     body = node.args[0]
     rest = once_less(rows.build, node)
     if body.kind == CHARS:
-        mask = rows.partition.mask(body.chars)
+        mask = rows.mask(body)
         return [(mask, rest)] if mask else []
     return rows.follow(rows.row(body), rest)
 
@@ -183,8 +191,11 @@ def once_less(build: Expressions, node: Node) -> Node:
 
 
 def _choice(rows: Derivatives, node: Node) -> Row:
-    args, mask = node.args, rows.partition.mask
-    return rows.close([(mask(args[at].chars), (args[at + 1],)) for at in range(0, len(args), 2)], rows.build.union)
+    args, mask = node.args, rows.mask
+    row = [(mask(args[at]), args[at + 1]) for at in range(0, len(args), 2)]
+    if len({then for _, then in row}) == len(row):
+        return row
+    return rows.close([(found, (then,)) for found, then in row], rows.build.union)
 
 
 def _table(rows: Derivatives, node: Node) -> Row:

@@ -35,16 +35,37 @@ class CharStates:
     """By state: the regions in which the formula holds for the whole text, stops or not; None where there are no stops."""
 
 
-def explore(build: Expressions, formulas: Sequence[Node], kept: Node, removed: Node) -> CharStates:
-    """The automaton of a formula, given once per region, with the languages of kept and removed stop phrases (empty: none).
+@dataclass(frozen=True, slots=True)
+class StopNodes:
+    """The languages of the stop phrases of a hole (empty: none). kept, ended: the texts that end with a kept phrase, and with a
+    removed one. removed: the removed phrases themselves."""
+
+    kept: Node
+    removed: Node
+    ended: Node
+
+
+def explore(build: Expressions, formulas: Sequence[Node], stops: StopNodes) -> CharStates:
+    """The automaton of a formula, given once per region, with its stops.
 
     Raises LimitExceeded.
     """
     rows = Derivatives(build, Partition(build.sets))
-    if kept is build.empty and removed is build.empty and len(formulas) == 1:
+    if stops.kept is build.empty and stops.removed is build.empty and len(formulas) == 1:
         states = _explore_plain(rows, formulas[0])
         return states if build.positive and formulas[0] is not build.empty else _trim(states)
-    return _trim(_Explorer(rows, formulas, build.concat(build.anything, kept), removed).run())
+    if all(formula is build.anything for formula in formulas):  # a stop may be met anywhere
+        return _stopping(_explore_plain(rows, build.union((stops.kept, stops.ended))), (1 << len(formulas)) - 1)
+    return _trim(_Explorer(rows, formulas, stops.kept, stops.removed).run())
+
+
+def _stopping(states: CharStates, regions: int) -> CharStates:
+    """An automaton that accepts every text up to its first end, and stops there."""
+    ends = [bool(accepts) for accepts in states.accepts]
+    moves: list[Moves] = [[] if end else found for end, found in zip(ends, states.moves[0], strict=True)]
+    holds = [0, *[regions] * (len(ends) - 1)]
+    accepts = [0 if end else held for end, held in zip(ends, holds, strict=True)]
+    return CharStates(states.partition, 1, [moves], accepts, [regions if end else 0 for end in ends], holds)
 
 
 def _explore_plain(rows: Derivatives, formula: Node) -> CharStates:

@@ -99,8 +99,7 @@ class Expressions:
         key = (kind, args, data)
         node = self._nodes.get(key)
         if node is None:
-            self.spend(1 + len(args))
-            self.step(2)
+            self.spend(3 + len(args))
             self.positive = self.positive and kind not in (AND, NOT, GUARD, LOCATED)
             node = self._nodes[key] = Node(kind, args, data, nullable, flags, len(self._nodes))
         return node
@@ -300,17 +299,23 @@ class Expressions:
             return self.repeat(body.args[0], min(low, body.counts[0]) if low < 2 else low * body.counts[0])
         return self._make(REPEAT, (body,), (low, high), low == 0 or body.nullable, body.flags)
 
-    def choice(self, accepting: bool, edges: Iterable[tuple[Node, Node]]) -> Node:
-        """A literal tree: the empty text if `accepting`, or a character of one edge's set and what follows it. The sets are disjoint."""
-        args: list[Node] = []
-        for chars, then in edges:
-            if then is not self.empty and chars is not self.empty:
-                args += (chars, then)
-        if not args:
+    def choice(self, accepting: bool, edges: Sequence[Node]) -> Node:
+        """A literal tree: the empty text if `accepting`, or a character of one edge's set and what follows it. edges: characters and what
+        follows them by turns; the sets are disjoint."""
+        if self.empty in edges:
+            alive: list[Node] = []
+            for at in range(0, len(edges), 2):
+                if self.empty not in edges[at : at + 2]:
+                    alive += edges[at : at + 2]
+            edges = alive
+        if not edges:
             return self.epsilon if accepting else self.empty
-        if len(args) == 2 and not accepting:
-            return self.concat(args[0], args[1])
-        return self._make(CHOICE, tuple(args), accepting, accepting, 0)
+        if len(edges) == 2 and not accepting:
+            head, tail = edges
+            if head.kind != CHARS or tail is self.epsilon or tail.flags:
+                return self.concat(head, tail)
+            return self._make(CONCAT, (head, tail), None, False, 0)
+        return self._make(CHOICE, tuple(edges), accepting, accepting, 0)
 
     def table(self, machine: object, state: int, nullable: bool) -> Node:
         """A state of a ready-made automaton (`machine.py`)."""

@@ -57,15 +57,14 @@ class _Graph:
     def live(self) -> npt.NDArray[np.bool_]:
         """bool[S], states from which a text can end."""
         sources, targets = self._edges
-        before = _grouped(targets, sources, self.states)
+        back = _Back(sources, targets, self.states)
         live: npt.NDArray[np.bool_] = self._ends.copy()
         live[0] = False
-        pending = np.flatnonzero(live).tolist()
-        while pending:
-            for state in before[pending.pop()]:
-                if not live[state]:
-                    live[state] = True
-                    pending.append(state)
+        pending = np.flatnonzero(live)
+        while len(pending):
+            before = back.of(pending)
+            pending = np.unique(before[~live[before]])
+            live[pending] = True
         return live
 
     def longest(self, kept: npt.NDArray[np.bool_]) -> int | None:
@@ -73,23 +72,42 @@ class _Graph:
         sources, targets = self._edges
         inside = kept[sources] & kept[targets]
         sources, targets = sources[inside], targets[inside]
-        before, left = _grouped(targets, sources, self.states), np.bincount(sources, minlength=self.states).tolist()
-        steps = [0] * self.states
-        pending = [state for state, count in enumerate(left) if not count]
-        done = 0
-        for state in pending:  # it grows: a state follows when all that come after it are done
-            done += 1
-            for earlier in before[state]:
-                steps[earlier] = max(steps[earlier], steps[state] + 1)
-                left[earlier] -= 1
-                if not left[earlier]:
-                    pending.append(earlier)
-        return max(steps) if done == self.states else None
+        back, left = _Back(sources, targets, self.states), np.bincount(sources, minlength=self.states)
+        # States whose steps all lead to states that were taken away are taken away: once for every step of the longest walk.
+        layer, done, steps = np.flatnonzero(left == 0), 0, -1
+        while len(layer):
+            done, steps = done + len(layer), steps + 1
+            before = back.of(layer)
+            if len(before) < _FEW:
+                found = []
+                for state in before.tolist():
+                    left[state] -= 1
+                    if left[state] == 0:
+                        found.append(state)
+                layer = np.array(found, np.intp)
+            else:
+                before, counts = np.unique(before, return_counts=True)
+                left[before] -= counts
+                layer = before[left[before] == 0]
+        return steps if done == self.states else None
 
 
-def _grouped(keys: npt.NDArray[np.intp], values: npt.NDArray[np.intp], size: int) -> list[list[int]]:
-    """The values of every key below `size`."""
-    found: list[list[int]] = [[] for _ in range(size)]
-    for key, value in zip(keys.tolist(), values.tolist(), strict=True):
-        found[key].append(value)
-    return found
+_FEW = 32
+"""Up to so many steps are followed one by one: long texts have layers of a single state."""
+
+
+class _Back:
+    """Steps backwards: where those into a state come from."""
+
+    def __init__(self, sources: npt.NDArray[np.intp], targets: npt.NDArray[np.intp], size: int) -> None:
+        self._sources = sources[np.argsort(targets, kind="stable")]
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(targets, minlength=size))])
+
+    def of(self, states: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """The sources of all steps into some states."""
+        if len(states) == 1:
+            state = int(states[0])
+            return self._sources[self._starts[state] : self._starts[state + 1]]
+        starts, counts = self._starts[states], self._starts[states + 1] - self._starts[states]
+        found: npt.NDArray[np.intp] = self._sources[np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())]
+        return found

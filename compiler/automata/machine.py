@@ -13,41 +13,98 @@ from lmqlc.compiler.automata.partition import Partition
 
 def words(build: Expressions, options: Iterable[str]) -> Node:
     """The texts of a finite set, as a tree whose equal ends are shared (Daciuk et al. 2000: sorted, one path open at a time)."""
-    leaves: dict[str, Node] = {}
-    path: list[tuple[list[tuple[Node, Node]], bool]] = [([], False)]
-    before = ""
+    tree = _Tree(build)
     for word in sorted(set(options)):
         build.spend(len(word) >> 2)
-        shared = 0
-        for one, other in zip(before, word, strict=False):
-            if one != other:
-                break
-            shared += 1
-        _close(build, path, before, shared, leaves)
-        path += [([], False) for _ in range(len(word) - shared)]
-        path[-1] = (path[-1][0], True)
-        before = word
-    _close(build, path, before, 0, leaves)
-    return build.choice(path[0][1], path[0][0])
+        tree.add(word)
+    return tree.root()
 
 
-def _close(build: Expressions, path: list[tuple[list[tuple[Node, Node]], bool]], word: str, depth: int, leaves: dict[str, Node]) -> None:
-    """Build the nodes of the open path below a depth."""
-    for at in range(len(path) - 1, depth, -1):
-        edges, ends = path.pop()
-        node, character = build.choice(ends, edges), word[at - 1]
-        chars = leaves.get(character)
-        if chars is None:
-            chars = leaves[character] = build.chars(CharSet.single(ord(character)))
-        path[-1][0].append((chars, node))
+class _Tree:
+    """A tree of words that come in order. The path of the last word is open as far as another word shared it (`own`); what is behind is
+    the word's own, a literal.
+
+    edges, ends: by depth on the open path, characters and what follows them by turns, and whether a word ends there.
+    """
+
+    def __init__(self, build: Expressions) -> None:
+        self._build = build
+        self._leaves = _Leaves(build)
+        self._literals: dict[str, Node] = {"": build.epsilon}
+        self._edges: list[list[Node]] = [[]]
+        self._ends = [False]
+        self._word: str | None = None
+        self._own = 0
+
+    def add(self, word: str) -> None:
+        """Add a word that comes after all others."""
+        if self._word is not None:
+            shared = 0
+            for one, other in zip(self._word, word, strict=False):
+                if one != other:
+                    break
+                shared += 1
+            self._settle(self._word, shared)
+            self._own = shared
+        self._word = word
+
+    def root(self) -> Node:
+        """The whole tree."""
+        if self._word is not None:
+            self._settle(self._word, 0)
+        return self._build.choice(self._ends[0], self._edges[0])
+
+    def _settle(self, word: str, depth: int) -> None:
+        """Build everything of the last word below a depth, and leave the path open down to there."""
+        edges, ends, leaves, own = self._edges, self._ends, self._leaves, self._own
+        for _ in range(own, depth):
+            edges.append([])
+            ends.append(False)
+        at = max(own, depth)
+        if len(word) > at:
+            edges[at] += (leaves[word[at]], self._literal(word[at + 1 :]))
+        else:
+            ends[at] = True
+        for at in range(own, depth, -1):
+            node = self._build.choice(ends.pop(), edges.pop())
+            edges[-1] += (leaves[word[at - 1]], node)
+
+    def _literal(self, text: str) -> Node:
+        """A text; short ones are remembered with all their ends."""
+        node = self._literals.get(text)
+        if node is None:
+            rest = self._literal(text[1:]) if len(text) < _SHORT else self._build.literal(text[1:])
+            node = self._build.concat(self._leaves[text[0]], rest)
+            if len(text) < _SHORT:
+                self._literals[text] = node
+        return node
+
+
+_SHORT = 32
+
+
+class _Leaves(dict[str, Node]):
+    """The node of every character."""
+
+    def __init__(self, build: Expressions) -> None:
+        super().__init__()
+        self._build = build
+
+    def __missing__(self, character: str) -> Node:
+        node = self[character] = self._build.chars(CharSet.single(ord(character)))
+        return node
 
 
 def substrings(build: Expressions, text: str) -> Node:
     """The substrings of a text, the empty one included: its suffix automaton, all of whose states accept."""
     edges, lengths = _suffix_automaton(text, build)
     nodes: dict[int, Node] = {}
+    leaves = _Leaves(build)
     for state in sorted(range(len(edges)), key=lambda s: -lengths[s]):
-        nodes[state] = build.choice(True, [(build.chars(CharSet.single(ord(c))), nodes[to]) for c, to in edges[state].items()])
+        found: list[Node] = []
+        for character, to in edges[state].items():
+            found += (leaves[character], nodes[to])
+        nodes[state] = build.choice(True, found)
     return nodes[0]
 
 

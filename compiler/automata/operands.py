@@ -5,6 +5,7 @@ Exceptions that a value's own code raises (a generator's, a property's) reach th
 
 from __future__ import annotations
 
+import json
 import math
 import numbers
 import operator
@@ -108,11 +109,14 @@ def options(given: object, span: Span | None) -> str | tuple[str, ...]:
     return tuple(sorted(set(items))) if isinstance(given, (set, frozenset)) else tuple(dict.fromkeys(items))
 
 
-def _iterator(given: object, span: Span | None) -> Iterator[Any]:
-    if isinstance(given, Iterable) and not isinstance(given, bytes | bytearray | memoryview):
-        shape = getattr(given, "shape", None)
-        if shape != ():  # a NumPy scalar in an array has `__iter__`, which only raises
-            return iter(given)
+def has_items(given: object) -> bool:
+    """Whether a value can be iterated; a NumPy array without dimensions has `__iter__`, which only raises."""
+    return isinstance(given, Iterable) and getattr(given, "shape", None) != ()
+
+
+def _iterator(given: Any, span: Span | None) -> Iterator[Any]:
+    if has_items(given) and not isinstance(given, bytes | bytearray | memoryview):
+        return iter(given)
     hint = "give a list, a set or another iterable of strings"
     if isinstance(given, numbers.Number) and not isinstance(given, complex):
         hint += "; a number is compared by int(X) or float(X)"
@@ -222,12 +226,21 @@ def phrases(given: object, span: Span | None) -> tuple[str | re.Pattern[str], ..
 
 
 def schema(given: object, span: Span | None) -> object:
-    """What `JSON(X, …)` takes: a JSON schema (a dict, its JSON text, or a Boolean) or a type with parts; None for any JSON."""
-    plain = isinstance(given, numbers.Number | bytes | bytearray | list | tuple | set | frozenset | range)
-    if plain and not isinstance(given, bool):
-        hint = "give a dict, its JSON text, or a dataclass or another type with fields"
-        raise operand(f"JSON(X, …) takes a JSON schema, not {show(given)}", span, hint)
+    """What `JSON(X, …)` takes: a JSON schema (a dict, its JSON text, or a Boolean) or a type with parts."""
+    if isinstance(given, bool | dict):
+        return given
+    wrong = given is None or isinstance(given, numbers.Number | bytes | bytearray | list | tuple | set | frozenset | range)
+    if isinstance(given, str):
+        try:
+            wrong = not isinstance(json.loads(given), bool | dict)
+        except (ValueError, RecursionError) as problem:
+            raise operand(f"JSON(X, …) takes the text of a JSON schema, not {show(given)}: {problem}", span, _SCHEMA) from None
+    if wrong:
+        raise operand(f"JSON(X, …) takes a JSON schema, not {show(given)}", span, _SCHEMA)
     return given
+
+
+_SCHEMA = "give a dict, its JSON text, or a dataclass or another type with fields"
 
 
 def writable(phrase: object) -> bool:

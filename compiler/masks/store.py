@@ -33,7 +33,7 @@ from lmqlc.grammar.errors import ArtifactError
 STORE_VERSION = 6
 ROW_BYTES = 1 << 20
 """Rows of masks are stored up to this size; masks of the states that come last are built again when they are asked for."""
-FEW_STATES = 64
+FEW_STATES = 8
 """Masks of so many states are stored of an automaton with too many for one block."""
 EARLY_BYTES = 1 << 18
 """Costs at the first counts of tokens are stored up to this size."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,7 +62,7 @@ def _among(part: c.Compared, kind: object, value: Any) -> c.Constraint:
     """`X in C`, for `not in` too; where only values are compared, with the operator that was written."""
     if isinstance(value, range) and kind not in (None, str):
         return replace(part, kind=c.Const(kind))
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes | bytearray) or not operands.has_items(value):
         return c.InSet(c.Const(operands.options(value, part.span)), part.span)
     items: list[Any] = list(value)
     values = [item for item in items if not _is_text(item)]
