@@ -24,9 +24,9 @@ _BEHIND = 4
 """Tokens that a forced text is tokenised with."""
 
 FinishReason = Literal["stop", "eos", "closed", "follow", "budget", "length", "cut", "distribution", "replaced", "query"]
-"""How a hole ended: a stop phrase, end-of-text, no other continuation, the text that follows, its own `max_tokens`, the tokens that it has
-where nothing bounds it or those of the run ("length"), text that is not allowed where the text was complete (at a server whose text is only
-checked), a distribution, a decorator that gave the text, or a nested query that gave the value."""
+"""How a hole ended: a stop phrase (or white space that ends it), end-of-text, no other continuation, the text that follows, its own
+`max_tokens`, the tokens that it has where nothing bounds it or those of the run ("length"), text that is not allowed where the text was
+complete (at a server whose text is only checked), a distribution, a decorator that gave the text, or a nested query that gave the value."""
 
 
 Bound = Literal["", "text", "max_tokens", "default", "window", "max_len", "max_total_tokens"]

@@ -40,7 +40,7 @@ class Matcher:
 
     @property
     def closed(self) -> bool:
-        """Whether the text is valid and nothing can be added to it."""
+        """Whether the text is valid and no continuation gives another one."""
         return self.constraint.is_closed(self.state)
 
     def mask(self) -> Bits:
