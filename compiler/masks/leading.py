@@ -15,9 +15,11 @@ SPACE = 0x20
 def with_leading_space(automaton: TextAutomaton) -> TextAutomaton:
     """The automaton with an optional space before its texts; the space is no character of the text.
 
-    The same automaton where its texts may begin with a space themselves: which space is meant could not be told.
+    The same automaton where its texts may begin with a space themselves: which space is meant could not be told. And where its only text is
+    empty: a space before it would end nowhere else.
     """
-    if (automaton.delta[:, automaton.start, automaton.byte_class[SPACE]] != 0).any():
+    moves = automaton.delta[:, automaton.start]
+    if (moves[:, automaton.byte_class[SPACE]] != 0).any() or not moves.any():
         return automaton
     automaton = _counting_inside(automaton)
     regions, states, classes = automaton.delta.shape

@@ -47,6 +47,8 @@ def test_one_space_may_stand_before_and_is_not_counted(constraint: Constraint) -
 def test_texts_that_begin_with_a_space_stay_as_they_are() -> None:
     automaton = build(InSet(Const((" a", "b"))))
     assert with_leading_space(automaton) is automaton
+    empty = build(Matches(Const("")))  # a space would make no other text
+    assert with_leading_space(empty) is empty
 
 
 def test_every_state_is_reachable() -> None:
