@@ -77,6 +77,8 @@ def judge_atom(atom: c.Constraint, text: str, values: dict[str, Any]) -> bool:
             return re.fullmatch(values["pattern"], text) is not None
         case c.Number():
             return INTEGER.fullmatch(text) is not None
+        case c.Compared(op=op):
+            return text in values["value"] if op == "in" else bool(OPS[op](text, values["value"]))
         case c.NumberCompare(op=op):
             return bool(OPS[op](number(text), values["bound"]))
         case c.Count(unit, op):
