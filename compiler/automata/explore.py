@@ -51,10 +51,11 @@ def explore(build: Expressions, formulas: Sequence[Node], stops: StopNodes) -> C
     Raises LimitExceeded.
     """
     rows = Derivatives(build, Partition(build.sets))
-    if stops.kept is build.empty and stops.removed is build.empty and len(formulas) == 1:
+    stopless = stops.kept is build.empty and stops.removed is build.empty
+    if stopless and len(formulas) == 1:
         states = _explore_plain(rows, formulas[0])
         return states if build.positive and formulas[0] is not build.empty else _trim(states)
-    if all(formula is build.anything for formula in formulas):  # a stop may be met anywhere
+    if not stopless and all(formula is build.anything for formula in formulas):  # a stop may be met anywhere
         return _stopping(_explore_plain(rows, build.union((stops.kept, stops.ended))), (1 << len(formulas)) - 1)
     return _trim(_Explorer(rows, formulas, stops.kept, stops.removed).run())
 

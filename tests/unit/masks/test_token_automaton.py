@@ -71,6 +71,14 @@ def test_a_bound_that_no_text_reaches_forbids_as_much_as_none(bound: int) -> Non
     assert b"\xff" not in allowed(matcher(one))
 
 
+@pytest.mark.parametrize("always", [c.Count("chars", "!=", const(-1)), c.Count("words", ">=", const(0))])
+def test_what_always_holds_beside_a_count_of_tokens_forbids_nothing(always: c.Constraint) -> None:
+    one = linked(c.Or((always, c.Count("tokens", "<", const(2)))), "abc")
+    other = linked(c.Truth(const(True)), "abc")
+    assert one.mask(one.start()).tolist() == other.mask(other.start()).tolist()
+    assert not one.is_closed(one.start())
+
+
 def test_a_token_may_run_past_a_stop() -> None:
     run = matcher(linked(stop("."), ".\n\n", "end"))
     assert write(run, "end", ".\n\n")
