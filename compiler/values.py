@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import json
 import operator
 import re
@@ -352,10 +353,19 @@ def _meets(name: str, bound: Any, value: Any) -> bool:
     if name == "multiple_of":
         return bool(decimal.Decimal(str(value)) % decimal.Decimal(str(bound)) == 0)
     if name == "pattern":
-        return re.search(bound.source, value, bound.flags) is not None
+        return _rust_pattern(bound.source)(value) if bound.rust else re.search(bound.source, value, bound.flags) is not None
     if name == "zone":
         return bool((value.utcoffset() is not None) == (bound == "aware"))
     return name != "schemes" or str(value).partition(":")[0] in bound
+
+
+@functools.cache
+def _rust_pattern(source: str) -> Callable[[str], bool]:
+    """Whether a string matches a pattern with Rust's syntax and classes; only pydantic's types have such patterns, and it judges them."""
+    from pydantic_core import SchemaValidator, core_schema
+
+    judge: Callable[[str], bool] = SchemaValidator(core_schema.str_schema(pattern=source)).isinstance_python
+    return judge
 
 
 _ORDERS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}

@@ -233,16 +233,17 @@ class TestCache:
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(b"x" * 50_000)
         assert main(["cache"]) == 0
-        assert capfd.readouterr().out == f"{folder}\nvocabularies: 2, 0.1 MB\nconstraints: 1, 0.1 MB\n"
+        assert capfd.readouterr().out == f"{folder}\nvocabularies: 2, 0.1 MB\nconstraints: 1, 0.1 MB\ntokenizers of servers: 0, 0.0 MB\n"
         assert main(["cache", "--clear"]) == 0
-        assert capfd.readouterr().out.endswith("constraints: 1, 0.1 MB, deleted\n")
+        assert capfd.readouterr().out.endswith("constraints: 1, 0.1 MB, deleted\ntokenizers of servers: 0, 0.0 MB, deleted\n")
         assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["hello.lmql", "mine.txt"]
 
     def test_one_that_is_off_or_not_there(self, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         for named, shown in (("off", "off"), ("nowhere", "nowhere")):
             monkeypatch.setenv("LMQLC_CACHE", named)
             assert main(["cache", "--clear"]) == 0
-            assert capfd.readouterr().out == f"{shown}\nvocabularies: 0, 0.0 MB, deleted\nconstraints: 0, 0.0 MB, deleted\n"
+            kinds = ("vocabularies", "constraints", "tokenizers of servers")
+            assert capfd.readouterr().out == f"{shown}\n" + "".join(f"{kind}: 0, 0.0 MB, deleted\n" for kind in kinds)
         assert [path.name for path in folder.iterdir()] == ["hello.lmql"]
 
 
