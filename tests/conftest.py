@@ -1,8 +1,16 @@
-"""Which tests run when nobody asks for a marked set."""
+"""Which tests run when nobody asks for a marked set, and how property tests draw."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# The short form of a property test draws the same examples every time; the long form (`LMQLC_LONG=1`) looks for new ones.
+settings.register_profile("short", derandomize=True)
+if not os.environ.get("LMQLC_LONG"):
+    settings.load_profile("short")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
